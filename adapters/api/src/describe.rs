@@ -1,0 +1,135 @@
+//! What an adapter says about itself before anything is scored.
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// Something that not every protocol or library can do. What is not declared [`unsupported`](Description::unsupported) is
+/// claimed; the harness probes both.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Capability {
+    /// Members agree on one group state in numbered epochs, so that of two racing changes one wins (MLS).
+    Epochs,
+    /// A device can join by its own act, with public information about the group (`group_info`, `external_join`).
+    ExternalJoin,
+    /// Sender keys travel in packets of their own.
+    KeyDistribution,
+    /// Two devices open a session with a first message (prekey message).
+    PairwiseSessions,
+    /// An undelivered message can be encrypted once more for one device (`resend`).
+    Resend,
+    /// Keys of earlier messages can be handed to a newcomer (`share_history`).
+    History,
+    /// A device can ask another for the keys of messages (`request_keys`).
+    KeyRequest,
+    /// An existing device can vouch for a new one (`link_request`, `authorise`, `accept_authorisation`).
+    Linking,
+    /// Something two people can compare (`fingerprint`).
+    Fingerprint,
+    /// A device's whole state can be copied (`export_state`, `restore`).
+    StateExport,
+    /// `Fault::RelabelledSender`.
+    RelabelledSender,
+    /// `Fault::WrongLeafSignature`.
+    WrongLeafSignature,
+    /// `Fault::WrongParentHash`.
+    WrongParentHash,
+    /// `Fault::WrongConfirmationTag`.
+    WrongConfirmationTag,
+    /// `Fault::DegenerateKey`.
+    DegenerateKey,
+    /// `Forgery::Message`.
+    ForgedMessage,
+    /// `Forgery::KeyDistribution`.
+    ForgedKeyDistribution,
+    /// `Forgery::Change`.
+    ForgedChange,
+    /// `Forgery::UninvitedJoin`.
+    UninvitedJoin,
+    /// `Forgery::BrokenBundle`.
+    BrokenBundle,
+    /// `Forgery::RewrittenIdentity`.
+    RewrittenIdentity,
+}
+
+impl Capability {
+    /// All of them, in the order of the documents.
+    pub const ALL: [Self; 21] = [
+        Self::Epochs,
+        Self::ExternalJoin,
+        Self::KeyDistribution,
+        Self::PairwiseSessions,
+        Self::Resend,
+        Self::History,
+        Self::KeyRequest,
+        Self::Linking,
+        Self::Fingerprint,
+        Self::StateExport,
+        Self::RelabelledSender,
+        Self::WrongLeafSignature,
+        Self::WrongParentHash,
+        Self::WrongConfirmationTag,
+        Self::DegenerateKey,
+        Self::ForgedMessage,
+        Self::ForgedKeyDistribution,
+        Self::ForgedChange,
+        Self::UninvitedJoin,
+        Self::BrokenBundle,
+        Self::RewrittenIdentity,
+    ];
+
+    /// The name used in JSON, in vectors and in the documents.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Epochs => "epochs",
+            Self::ExternalJoin => "external_join",
+            Self::KeyDistribution => "key_distribution",
+            Self::PairwiseSessions => "pairwise_sessions",
+            Self::Resend => "resend",
+            Self::History => "history",
+            Self::KeyRequest => "key_request",
+            Self::Linking => "linking",
+            Self::Fingerprint => "fingerprint",
+            Self::StateExport => "state_export",
+            Self::RelabelledSender => "relabelled_sender",
+            Self::WrongLeafSignature => "wrong_leaf_signature",
+            Self::WrongParentHash => "wrong_parent_hash",
+            Self::WrongConfirmationTag => "wrong_confirmation_tag",
+            Self::DegenerateKey => "degenerate_key",
+            Self::ForgedMessage => "forged_message",
+            Self::ForgedKeyDistribution => "forged_key_distribution",
+            Self::ForgedChange => "forged_change",
+            Self::UninvitedJoin => "uninvited_join",
+            Self::BrokenBundle => "broken_bundle",
+            Self::RewrittenIdentity => "rewritten_identity",
+        }
+    }
+}
+
+/// An implementation under test, in one configuration.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Description {
+    /// The adapter's name on the command line: `openmls-rustcrypto`.
+    pub name: String,
+    /// The library: `openmls`.
+    pub implementation: String,
+    /// Its version, exactly.
+    pub version: String,
+    /// What it speaks: `MLS (RFC 9420)`.
+    pub protocol: String,
+    /// The cipher suite, as the protocol names it.
+    pub cipher_suite: String,
+    /// Who does the cryptography.
+    pub crypto_provider: String,
+    /// Settings that bear on the outcome, name to value.
+    #[serde(default)]
+    pub configuration: BTreeMap<String, String>,
+    /// Whether the library itself has a group object. Where it has none, group decisions are the suite's own code's.
+    pub group_object: bool,
+    /// What it cannot do, and because of which missing API or which property of the protocol.
+    #[serde(default)]
+    pub unsupported: BTreeMap<Capability, String>,
+}

@@ -1,0 +1,1 @@
+//! e2esm-adapter-mls-rs
