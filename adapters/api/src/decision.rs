@@ -218,7 +218,7 @@ impl Fact {
 }
 
 /// Who put the question.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Asker {
     /// The library, at a place that its documentation hands to the application.

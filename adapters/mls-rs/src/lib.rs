@@ -1,1 +1,35 @@
-//! e2esm-adapter-mls-rs
+//! mls-rs behind the suite's one trait, once over RustCrypto and once over AWS-LC.
+//!
+//! Everything is translation: groups, epochs, key packages and the checks on them are mls-rs's; the decisions that mls-rs
+//! hands to its application go to the device's notebook, at the two places where it asks for them (module `decisions`). The
+//! attackers use the same library: an insider's cryptography is bent underneath it (`bent`, `relabel`), an outsider
+//! lets it play a group of its own (`forge`).
+
+mod adapter;
+mod bent;
+mod client;
+mod decisions;
+mod device;
+mod error;
+mod forge;
+mod membership;
+mod relabel;
+mod state;
+
+use e2esm_adapter::Adapter;
+use mls_rs_crypto_awslc::AwsLcCryptoProvider;
+use mls_rs_crypto_rustcrypto::RustCryptoProvider;
+
+use crate::adapter::MlsRs;
+
+/// mls-rs over each of the two crypto providers that can be had as crates.
+pub fn adapters() -> Vec<Box<dyn Adapter>> {
+    vec![
+        Box::new(MlsRs::new(
+            "mls-rs-rustcrypto",
+            "RustCrypto (mls-rs-crypto-rustcrypto 0.23.0)",
+            RustCryptoProvider::new(),
+        )),
+        Box::new(MlsRs::new("mls-rs-awslc", "AWS-LC (mls-rs-crypto-awslc 0.27.0)", AwsLcCryptoProvider::new())),
+    ]
+}

@@ -1,1 +1,96 @@
-//! e2esm-adapter-openmls
+//! openmls 0.9.2 behind the suite's trait, with either of its crypto providers.
+//!
+//! The code is written once, generic over the [`Backend`](provider::Backend); the two adapters differ in nothing else.
+//! An honest device calls the library as its user manual shows. What only an attacker does lives apart: [`bent`] (an
+//! insider's faults), [`relabel`] (an insider under another member's name), [`outsider`] (forgeries) and [`thief`] (what a
+//! copied state is good for beyond the library).
+//!
+//! `README.md` lists the configuration, the decision points with their sources, and what is unsupported.
+
+mod bent;
+mod credential;
+mod device;
+mod effects;
+mod errors;
+mod outsider;
+mod provider;
+mod relabel;
+mod state;
+mod thief;
+
+use std::collections::BTreeMap;
+use std::marker::PhantomData;
+
+use e2esm_adapter::{Adapter, Capability, Description, Device, DeviceId, Error};
+use openmls_libcrux_crypto::CryptoProvider as Libcrux;
+use openmls_rust_crypto::RustCrypto;
+
+use crate::device::OpenMlsDevice;
+use crate::provider::{Backend, SUITE_NAME};
+
+/// `openmls-rustcrypto` and `openmls-libcrux`.
+pub fn adapters() -> Vec<Box<dyn Adapter>> {
+    vec![Box::new(OpenMls::<RustCrypto>(PhantomData)), Box::new(OpenMls::<Libcrux>(PhantomData))]
+}
+
+struct OpenMls<C>(PhantomData<fn() -> C>);
+
+impl<C: Backend> Adapter for OpenMls<C> {
+    fn describe(&self) -> Description {
+        let no_sender_keys = "MLS has no sender keys that travel: every key comes from the group's key schedule";
+        let no_old_keys = "MLS keeps no keys of earlier messages to hand out, and openmls has no API for it";
+        Description {
+            name: C::ADAPTER.to_owned(),
+            implementation: "openmls".to_owned(),
+            version: "0.9.2".to_owned(),
+            protocol: "MLS (RFC 9420)".to_owned(),
+            cipher_suite: SUITE_NAME.to_owned(),
+            crypto_provider: C::PROVIDER.to_owned(),
+            configuration: configuration(),
+            group_object: true,
+            unsupported: BTreeMap::from([
+                (Capability::KeyDistribution, no_sender_keys.to_owned()),
+                (Capability::ForgedKeyDistribution, no_sender_keys.to_owned()),
+                (Capability::PairwiseSessions, "MLS has no pairwise sessions".to_owned()),
+                (
+                    Capability::Resend,
+                    "MLS has no pairwise sessions: a message cannot be encrypted for one device".to_owned(),
+                ),
+                (Capability::History, no_old_keys.to_owned()),
+                (Capability::KeyRequest, no_old_keys.to_owned()),
+                (
+                    Capability::RewrittenIdentity,
+                    "MLS has no session-opening packet that bears its sender's identity key".to_owned(),
+                ),
+            ]),
+        }
+    }
+
+    fn device(&self, id: &DeviceId) -> Result<Box<dyn Device>, Error> {
+        Ok(Box::new(OpenMlsDevice::<C>::new(id)?))
+    }
+
+    fn restore(&self, id: &DeviceId, state: &[u8]) -> Result<Box<dyn Device>, Error> {
+        Ok(Box::new(OpenMlsDevice::<C>::restore(id, state)?))
+    }
+}
+
+/// The settings that bear on an outcome.
+fn configuration() -> BTreeMap<String, String> {
+    [
+        ("credential", "basic; the identity is the suite's account credential"),
+        ("key_package_lifetime", "0 to 2^64 - 1"),
+        ("out_of_order_tolerance", "5 (default)"),
+        ("maximum_forward_distance", "1000 (default)"),
+        ("padding_size", "0 (default)"),
+        ("past_epochs", "0 (default)"),
+        ("ratchet_tree", "extension in Welcome and GroupInfo"),
+        ("signer", "openmls_basic_credential 0.6.0 (ed25519-dalek)"),
+        ("storage", "openmls_memory_storage"),
+        ("update_path", "only where RFC 9420 demands one or the change asks for a refresh"),
+        ("wire_format", "PrivateMessage only (default); external commits and external proposals are PublicMessage"),
+    ]
+    .into_iter()
+    .map(|(name, value)| (name.to_owned(), value.to_owned()))
+    .collect()
+}

@@ -1,0 +1,68 @@
+//! What the adapter says about itself, and how it makes devices.
+
+use std::collections::BTreeMap;
+
+use e2esm_adapter::{Adapter, Capability, Description, Device, DeviceId, Error};
+use mls_rs::CryptoProvider;
+
+use crate::device::MlsRsDevice;
+use crate::state::State;
+
+/// mls-rs over one crypto provider.
+pub(crate) struct MlsRs<P> {
+    name: &'static str,
+    crypto: &'static str,
+    provider: P,
+}
+
+impl<P> MlsRs<P> {
+    pub(crate) fn new(name: &'static str, crypto: &'static str, provider: P) -> Self {
+        Self { name, crypto, provider }
+    }
+}
+
+impl<P> Adapter for MlsRs<P>
+where
+    P: CryptoProvider + Clone + 'static,
+{
+    fn describe(&self) -> Description {
+        let configuration = [
+            ("application messages", "PrivateMessage, padded by the library's default step function"),
+            ("credential", "basic, a JSON credential with a voucher by the user's account key"),
+            ("epoch retention", "the in-memory storage's default: 3 earlier epochs"),
+            ("handshake messages", "PublicMessage (the library's default)"),
+            ("key package lifetime", "without a practical end"),
+            ("ratchet tree", "in the Welcome and in the GroupInfo"),
+            ("update path", "the library's default, forced only by a refresh"),
+            ("welcome", "one message for all new members (the library's default)"),
+        ];
+        let unsupported = [
+            (Capability::KeyDistribution, "MLS derives every sender's keys from the group's secret: no key travels"),
+            (Capability::PairwiseSessions, "MLS has no pairwise sessions: a Welcome opens a group"),
+            (Capability::Resend, "MLS encrypts to the group, never once more for one device"),
+            (Capability::History, "MLS has no way to hand keys of earlier epochs to a newcomer"),
+            (Capability::KeyRequest, "MLS has no requests for the keys of messages"),
+            (Capability::ForgedKeyDistribution, "there is no key distribution to forge"),
+            (Capability::RewrittenIdentity, "there is no session-opening packet with an identity key to rewrite"),
+        ];
+        Description {
+            name: self.name.to_owned(),
+            implementation: "mls-rs".to_owned(),
+            version: "0.57.0".to_owned(),
+            protocol: "MLS (RFC 9420)".to_owned(),
+            cipher_suite: "MLS_128_DHKEMX25519_AES128GCM_SHA256_Ed25519".to_owned(),
+            crypto_provider: self.crypto.to_owned(),
+            configuration: configuration.map(|(name, value)| (name.to_owned(), value.to_owned())).into(),
+            group_object: true,
+            unsupported: BTreeMap::from(unsupported.map(|(capability, reason)| (capability, reason.to_owned()))),
+        }
+    }
+
+    fn device(&self, id: &DeviceId) -> Result<Box<dyn Device>, Error> {
+        Ok(Box::new(MlsRsDevice::new(&self.provider, id)?))
+    }
+
+    fn restore(&self, id: &DeviceId, state: &[u8]) -> Result<Box<dyn Device>, Error> {
+        Ok(Box::new(MlsRsDevice::restore(&self.provider, id, State::from_bytes(state)?)?))
+    }
+}

@@ -1,0 +1,254 @@
+//! The two places where mls-rs asks its application: the `IdentityProvider` (is this credential this member's?) and
+//! `MlsRules::filter_proposals` (may this committer add or remove this member?). Both put the question to the device's
+//! notebook and hand the answer back.
+
+use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use e2esm_account::Credential;
+use e2esm_adapter::{DecisionPoint, DeviceId, Error, ErrorClass, Fact, GroupId, Notebook};
+use mls_rs::crypto::SignaturePublicKey;
+use mls_rs::error::IntoAnyError;
+use mls_rs::group::proposal::{AddProposal, RemoveProposal};
+use mls_rs::group::{GroupContext, Roster};
+use mls_rs::identity::{CredentialType, SigningIdentity};
+use mls_rs::mls_rules::{CommitDirection, CommitOptions, CommitSource, EncryptionOptions, ProposalBundle};
+use mls_rs::time::MlsTime;
+use mls_rs::{ExtensionList, IdentityProvider, MlsRules};
+use mls_rs_core::identity::MemberValidationContext;
+
+const VALIDATE_MEMBER: DecisionPoint = DecisionPoint::library("IdentityProvider::validate_member");
+const VALIDATE_EXTERNAL_SENDER: DecisionPoint = DecisionPoint::library("IdentityProvider::validate_external_sender");
+const VALID_SUCCESSOR: DecisionPoint = DecisionPoint::library("IdentityProvider::valid_successor");
+const FILTER_PROPOSALS: DecisionPoint = DecisionPoint::library("MlsRules::filter_proposals");
+
+/// An error of ours on its way through the library.
+#[derive(Debug)]
+pub(crate) struct Verdict(pub(crate) Error);
+
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl std::error::Error for Verdict {}
+
+impl IntoAnyError for Verdict {
+    fn into_dyn_error(self) -> Result<Box<dyn std::error::Error + Send + Sync>, Self> {
+        Ok(Box::new(self))
+    }
+}
+
+/// What a device shares with the callbacks of its client.
+#[derive(Clone, Default)]
+pub(crate) struct Counsel {
+    notebook: Notebook,
+    refresh: Arc<AtomicBool>,
+    unanswered: Arc<Mutex<Option<Error>>>,
+}
+
+impl Counsel {
+    pub(crate) fn notebook(&self) -> &Notebook {
+        &self.notebook
+    }
+
+    /// Whether the commit that is made next must have an update path.
+    pub(crate) fn set_refresh(&self, refresh: bool) {
+        self.refresh.store(refresh, Ordering::Relaxed);
+    }
+
+    /// The question that has been left open since the last time. A committer drops a cached proposal that it may not
+    /// commit, and with it the error that says why: for a question without an answer that would be a "no".
+    pub(crate) fn take_unanswered(&self) -> Option<Error> {
+        self.unanswered.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    fn heed<T>(&self, answer: Result<T, Error>) -> Result<T, Verdict> {
+        answer.map_err(|error| {
+            if error.class == ErrorClass::UndecidedTrust {
+                let mut unanswered = self.unanswered.lock().unwrap_or_else(PoisonError::into_inner);
+                unanswered.get_or_insert_with(|| error.clone());
+            }
+            Verdict(error)
+        })
+    }
+
+    fn require(&self, point: DecisionPoint, fact: Fact) -> Result<(), Verdict> {
+        self.heed(self.notebook.require(point, fact))
+    }
+
+    fn consult(&self, point: DecisionPoint, fact: Fact) -> Result<bool, Verdict> {
+        self.heed(self.notebook.consult(point, fact))
+    }
+}
+
+/// The credential that a leaf shows.
+pub(crate) fn credential(identity: &SigningIdentity) -> Result<Credential, Error> {
+    let basic = identity.credential.as_basic().ok_or_else(|| Error::bad_request("not a basic credential"))?;
+    Credential::from_bytes(basic.identifier())
+}
+
+fn shown(identity: &SigningIdentity) -> Result<Credential, Verdict> {
+    credential(identity).map_err(Verdict)
+}
+
+/// The name of a group whose id the library holds as bytes.
+pub(crate) fn group_name(id: &[u8]) -> GroupId {
+    GroupId(String::from_utf8_lossy(id).into_owned())
+}
+
+/// The application's side of credentials. Members are told apart by device, so that two devices of one user can be in
+/// one group.
+#[derive(Clone)]
+pub(crate) struct Judge {
+    counsel: Counsel,
+    device: DeviceId,
+    device_key: SignaturePublicKey,
+}
+
+impl Judge {
+    pub(crate) fn new(counsel: &Counsel, device: &DeviceId, device_key: &SignaturePublicKey) -> Self {
+        Self { counsel: counsel.clone(), device: device.clone(), device_key: device_key.clone() }
+    }
+
+    /// Asks about a credential, unless it is this device's own.
+    fn vouch(&self, point: DecisionPoint, identity: &SigningIdentity) -> Result<(), Verdict> {
+        let Credential { device, .. } = shown(identity)?;
+        if device == self.device && identity.signature_key == self.device_key {
+            return Ok(());
+        }
+        self.counsel.require(point, fact(identity, None)?)
+    }
+}
+
+fn fact(identity: &SigningIdentity, previous: Option<&Credential>) -> Result<Fact, Verdict> {
+    let credential = shown(identity)?;
+    let previous = previous.map(|previous| &previous.account_key).filter(|key| **key != credential.account_key);
+    Ok(Fact::Identity {
+        identity: credential.identity(&identity.signature_key),
+        previous: previous.cloned(),
+        device: credential.device,
+    })
+}
+
+impl IdentityProvider for Judge {
+    type Error = Verdict;
+
+    fn validate_member(
+        &self,
+        signing_identity: &SigningIdentity,
+        _timestamp: Option<MlsTime>,
+        _context: MemberValidationContext<'_>,
+    ) -> Result<(), Verdict> {
+        self.vouch(VALIDATE_MEMBER, signing_identity)
+    }
+
+    fn validate_external_sender(
+        &self,
+        signing_identity: &SigningIdentity,
+        _timestamp: Option<MlsTime>,
+        _extensions: Option<&ExtensionList>,
+    ) -> Result<(), Verdict> {
+        self.vouch(VALIDATE_EXTERNAL_SENDER, signing_identity)
+    }
+
+    fn identity(&self, signing_identity: &SigningIdentity, _extensions: &ExtensionList) -> Result<Vec<u8>, Verdict> {
+        Ok(shown(signing_identity)?.device.to_string().into_bytes())
+    }
+
+    /// A leaf that stays as it is succeeds itself; anything else is for the application to say.
+    fn valid_successor(
+        &self,
+        predecessor: &SigningIdentity,
+        successor: &SigningIdentity,
+        _extensions: &ExtensionList,
+    ) -> Result<bool, Verdict> {
+        if predecessor == successor {
+            return Ok(true);
+        }
+        self.counsel.consult(VALID_SUCCESSOR, fact(successor, Some(&shown(predecessor)?))?)
+    }
+
+    fn supported_types(&self) -> Vec<CredentialType> {
+        vec![CredentialType::BASIC]
+    }
+}
+
+/// The application's side of commits. Everything but the question who may add and remove whom is the library's default.
+#[derive(Clone)]
+pub(crate) struct Rules {
+    counsel: Counsel,
+}
+
+impl Rules {
+    pub(crate) fn new(counsel: &Counsel) -> Self {
+        Self { counsel: counsel.clone() }
+    }
+
+    /// Whether a proposal stays. The library's rule: what must not be is an error, except that a committer leaves out what
+    /// others have proposed, since it could never commit otherwise.
+    fn keeps(&self, direction: CommitDirection, by_reference: bool, fact: Fact) -> Result<bool, Verdict> {
+        if direction == CommitDirection::Send && by_reference {
+            self.counsel.consult(FILTER_PROPOSALS, fact)
+        } else {
+            self.counsel.require(FILTER_PROPOSALS, fact).map(|()| true)
+        }
+    }
+}
+
+impl MlsRules for Rules {
+    type Error = Verdict;
+
+    fn filter_proposals(
+        &self,
+        direction: CommitDirection,
+        source: CommitSource,
+        current_roster: &Roster<'_>,
+        current_context: &GroupContext,
+        mut proposals: ProposalBundle,
+    ) -> Result<ProposalBundle, Verdict> {
+        let group = group_name(&current_context.group_id);
+        let by = match &source {
+            CommitSource::ExistingMember(member) => shown(&member.signing_identity)?.device,
+            CommitSource::NewMember(identity) => {
+                let joiner = shown(identity)?.device;
+                let fact =
+                    Fact::Add { group: group.clone(), device: joiner.clone(), by: joiner.clone(), authenticated: true };
+                self.counsel.require(FILTER_PROPOSALS, fact)?;
+                joiner
+            }
+        };
+        proposals.retain_by_type::<AddProposal, _, _>(|add| {
+            let device = shown(add.proposal.signing_identity())?.device;
+            let fact = Fact::Add { group: group.clone(), device, by: by.clone(), authenticated: true };
+            self.keeps(direction, add.is_by_reference(), fact)
+        })?;
+        proposals.retain_by_type::<RemoveProposal, _, _>(|remove| {
+            // A leaf that nobody has is the library's to refuse: it does so right after.
+            let Ok(member) = current_roster.member_with_index(remove.proposal.to_remove()) else { return Ok(true) };
+            let device = shown(&member.signing_identity)?.device;
+            let fact = Fact::Remove { group: group.clone(), device, by: by.clone(), authenticated: true };
+            self.keeps(direction, remove.is_by_reference(), fact)
+        })?;
+        Ok(proposals)
+    }
+
+    fn commit_options(
+        &self,
+        _new_roster: &Roster<'_>,
+        _new_context: &GroupContext,
+        _proposals: &ProposalBundle,
+    ) -> Result<CommitOptions, Verdict> {
+        Ok(CommitOptions::new().with_path_required(self.counsel.refresh.load(Ordering::Relaxed)))
+    }
+
+    fn encryption_options(
+        &self,
+        _current_roster: &Roster<'_>,
+        _current_context: &GroupContext,
+    ) -> Result<EncryptionOptions, Verdict> {
+        Ok(EncryptionOptions::default())
+    }
+}

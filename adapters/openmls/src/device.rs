@@ -1,0 +1,639 @@
+//! One client on openmls: the trait's calls in the library's terms.
+
+use std::collections::{BTreeMap, HashMap};
+
+use e2esm_account::Account;
+use e2esm_adapter::{
+    Address, Authorisation, Bundle, Bytes, Change, DecisionPoint, Device, DeviceId, Error, ErrorClass, Event, Fault,
+    Fingerprint, FingerprintKind, Forged, Forgery, GroupId, Identity, LinkRequest, Message, Notebook, Output, Packet,
+    PacketKind, Roster,
+};
+use openmls::group::{GroupId as MlsGroupId, MlsGroup, QueuedProposal, StagedCommit, StagedWelcome};
+use openmls::messages::group_info::VerifiableGroupInfo;
+use openmls::prelude::tls_codec::{DeserializeBytes, Serialize};
+use openmls::prelude::{
+    ContentType, KeyPackage, KeyPackageBundle, KeyPackageRef, LeafNodeIndex, LeafNodeParameters, MlsMessageBodyIn,
+    MlsMessageIn, MlsMessageOut, ProcessedMessageContent, Proposal, ProposalOrRefType, ProtocolMessage,
+    ProtocolVersion, Sender, Welcome,
+};
+use openmls_basic_credential::SignatureKeyPair;
+use openmls_rust_crypto::MemoryStorage;
+use openmls_traits::OpenMlsProvider;
+use openmls_traits::storage::StorageProvider;
+
+use crate::bent::{self, Plan};
+use crate::credential::{Shown, credential_of, leaves_named, name_in, previous_keys};
+use crate::effects::{EXTERNAL_JOIN, Effects, PROPOSAL, Points, STAGED_COMMIT, identity};
+use crate::errors::refused;
+use crate::provider::{Backend, Parts, Provider, SUITE, create_config, join_config, key_package};
+use crate::{outsider, relabel, thief};
+
+/// The keys in a bundle, before it is put into a commit.
+const ADDING: DecisionPoint = DecisionPoint::library("CommitBuilder::propose_adds");
+/// The keys of everybody in the tree of a group that this device has been let into.
+const JOINING: DecisionPoint = DecisionPoint::library("StagedWelcome::members");
+/// The keys of everybody in the tree of a group that this device lets itself into.
+const JOINING_EXTERNALLY: DecisionPoint = DecisionPoint::library("ExternalCommitBuilder::build_group");
+
+/// A group and what the library does not keep about it.
+pub(crate) struct Seat {
+    pub(crate) group: MlsGroup,
+    /// The packet of this device's own latest change or external join, until it or somebody else's change comes.
+    pub(crate) pending: Option<Bytes>,
+    /// Whether a commit has removed this device. Its group then stays as it was, to try what comes later: merging the commit
+    /// would only make openmls refuse everything unseen.
+    pub(crate) removed: bool,
+    /// What has been processed and waits for a decision, by label and bytes: the library has spent the ratchet's secret on it.
+    held: HashMap<(PacketKind, Bytes), Held>,
+}
+
+impl Seat {
+    pub(crate) fn new(group: MlsGroup) -> Self {
+        Self { group, pending: None, removed: false, held: HashMap::new() }
+    }
+
+    fn member(&self) -> Result<(), Error> {
+        if self.removed { Err(Error::new(ErrorClass::NotMember, "this device has been removed")) } else { Ok(()) }
+    }
+}
+
+enum Held {
+    Commit(Box<StagedCommit>, Effects),
+    Proposal(Box<QueuedProposal>, Effects, Points),
+}
+
+/// What processing a packet can come to.
+enum Processed {
+    Message(Message),
+    OwnCommit,
+    Held(Held),
+}
+
+/// A group that could be joined if the application says yes.
+enum Joining {
+    Welcome(Box<StagedWelcome>, KeyPackageRef),
+    External(Box<MlsGroup>, MemoryStorage, Bytes),
+}
+
+/// One device.
+pub(crate) struct OpenMlsDevice<C> {
+    pub(crate) id: DeviceId,
+    pub(crate) provider: Provider<C>,
+    pub(crate) signer: SignatureKeyPair,
+    pub(crate) account: Account,
+    pub(crate) groups: BTreeMap<GroupId, Seat>,
+    notebook: Notebook,
+    joining: HashMap<Bytes, Joining>,
+    fault: Fault,
+    /// Whether this is made from a copied state.
+    stolen: bool,
+}
+
+impl<C: Backend> OpenMlsDevice<C> {
+    pub(crate) fn new(id: &DeviceId) -> Result<Self, Error> {
+        let signer = SignatureKeyPair::new(SUITE.signature_algorithm()).map_err(Error::internal)?;
+        let account = Account::new(id, signer.public());
+        Ok(Self::with(id.clone(), Provider::new()?, signer, account, BTreeMap::new(), false))
+    }
+
+    pub(crate) fn with(
+        id: DeviceId,
+        provider: Provider<C>,
+        signer: SignatureKeyPair,
+        account: Account,
+        groups: BTreeMap<GroupId, Seat>,
+        stolen: bool,
+    ) -> Self {
+        Self {
+            id,
+            provider,
+            signer,
+            account,
+            groups,
+            notebook: Notebook::new(),
+            joining: HashMap::new(),
+            fault: Fault::None,
+            stolen,
+        }
+    }
+
+    fn seat(&self, group: &GroupId) -> Result<&Seat, Error> {
+        self.groups.get(group).ok_or_else(|| unknown(group))
+    }
+
+    fn packet(&self, kind: PacketKind, group: &GroupId, to: Address, bytes: Bytes) -> Packet {
+        let (group, from) = (group.clone(), self.id.clone());
+        Packet { kind, group, from, to, opens_session: false, bytes, seal: None }
+    }
+
+    fn join(&mut self, packet: &Packet) -> Result<Output, Error> {
+        let joining = match self.joining.remove(&packet.bytes) {
+            Some(joining) => joining,
+            None => self.stage_welcome(&packet.bytes)?,
+        };
+        self.enter(&packet.bytes, joining)
+    }
+
+    /// Up to the point where the library waits. It has taken the key package out of the storage by then, also where it
+    /// refuses; it is put back, so that the honest Welcome can still be read, and goes for good with the join.
+    fn stage_welcome(&self, bytes: &Bytes) -> Result<Joining, Error> {
+        let MlsMessageBodyIn::Welcome(welcome) = parse(bytes.as_ref())? else {
+            return Err(Error::bad_request("not a Welcome"));
+        };
+        let storage = &self.provider.storage;
+        let known = self.key_package_for(&welcome)?;
+        let staged = self.stage(welcome);
+        let Some((reference, bundle)) = known else {
+            // The library has told why.
+            return staged.and(Err(Error::internal("a Welcome for no key package was taken")));
+        };
+        storage.write_key_package(&reference, &bundle).map_err(Error::internal)?;
+        Ok(Joining::Welcome(Box::new(staged?), reference))
+    }
+
+    fn key_package_for(&self, welcome: &Welcome) -> Result<Option<(KeyPackageRef, KeyPackageBundle)>, Error> {
+        for secrets in welcome.secrets() {
+            let reference = secrets.new_member();
+            let bundle = self.provider.storage.key_package(&reference).map_err(Error::internal)?;
+            if let Some(bundle) = bundle {
+                return Ok(Some((reference, bundle)));
+            }
+        }
+        Ok(None)
+    }
+
+    fn stage(&self, welcome: Welcome) -> Result<StagedWelcome, Error> {
+        let doing = "joining by Welcome";
+        let builder =
+            StagedWelcome::build_from_welcome(&self.provider, &join_config(), welcome).map_err(refused(doing))?;
+        let group = group_id(builder.processed_welcome().unverified_group_info().group_id())?;
+        let replace = self.groups.get(&group).is_some_and(|seat| seat.removed);
+        let builder = if replace { builder.replace_old_group() } else { builder };
+        builder.build().map_err(refused(doing))
+    }
+
+    /// Asks about everybody in the group, and then enters it. `key` finds what waits when the call is repeated.
+    fn enter(&mut self, key: &Bytes, joining: Joining) -> Result<Output, Error> {
+        if let Err(error) = self.ask_members(&joining) {
+            self.joining.insert(key.clone(), joining);
+            return Err(error);
+        }
+        let (seat, group, packets) = match joining {
+            Joining::Welcome(staged, reference) => {
+                let group = group_id(staged.group_context().group_id())?;
+                self.leave_old(&group)?;
+                let mls_group = staged.into_group(&self.provider).map_err(refused("joining by Welcome"))?;
+                self.provider.storage.delete_key_package(&reference).map_err(Error::internal)?;
+                (Seat::new(mls_group), group, Vec::new())
+            }
+            Joining::External(mls_group, scratch, commit) => {
+                let group = group_id(mls_group.group_id())?;
+                self.leave_old(&group)?;
+                let mut values = self.provider.storage.values.write().map_err(Error::internal)?;
+                values.extend(scratch.values.into_inner().map_err(Error::internal)?);
+                drop(values);
+                let packet = self.packet(PacketKind::Change, &group, Address::Group(group.clone()), commit.clone());
+                (Seat { pending: Some(commit), ..Seat::new(*mls_group) }, group, vec![packet])
+            }
+        };
+        self.groups.insert(group.clone(), seat);
+        self.notebook.note(Event::Joined { group });
+        Ok(Output::packets(packets))
+    }
+
+    fn ask_members(&self, joining: &Joining) -> Result<(), Error> {
+        let (members, own, point): (Vec<_>, _, _) = match joining {
+            Joining::Welcome(staged, _) => (staged.members().collect(), staged.own_leaf_index(), JOINING),
+            Joining::External(group, ..) => (group.members().collect(), group.own_leaf_index(), JOINING_EXTERNALLY),
+        };
+        for member in members.iter().filter(|member| member.index != own) {
+            let shown = Shown::new(&member.credential, &member.signature_key)?;
+            self.notebook.require(point, identity(&shown, None))?;
+        }
+        Ok(())
+    }
+
+    /// Removes what is left of an earlier membership, so that nothing of it mixes with the new one.
+    fn leave_old(&mut self, group: &GroupId) -> Result<(), Error> {
+        match self.groups.remove(group) {
+            Some(mut seat) => seat.group.delete(&self.provider.storage).map_err(Error::internal),
+            None => Ok(()),
+        }
+    }
+
+    fn process(&mut self, packet: &Packet, expected: ContentType) -> Result<Output, Error> {
+        let Self { groups, provider, notebook, signer, stolen, .. } = self;
+        let seat = groups.get_mut(&packet.group).ok_or_else(|| unknown(&packet.group))?;
+        if expected == ContentType::Commit && seat.pending.as_ref() == Some(&packet.bytes) {
+            return merge_own(seat, provider, notebook, &packet.group);
+        }
+        let key = (packet.kind, packet.bytes.clone());
+        let processed = match seat.held.remove(&key) {
+            Some(held) => Processed::Held(held),
+            None => open(seat, provider, stolen.then_some(signer), packet, expected)?,
+        };
+        match processed {
+            Processed::Message(message) => Ok(Output::message(message)),
+            Processed::OwnCommit => merge_own(seat, provider, notebook, &packet.group),
+            Processed::Held(held) => {
+                let asked = match &held {
+                    Held::Commit(_, effects) => effects.ask(notebook, &packet.group, STAGED_COMMIT),
+                    Held::Proposal(_, effects, points) => effects.ask(notebook, &packet.group, *points),
+                };
+                if let Err(error) = asked {
+                    seat.held.insert(key, held);
+                    return Err(error);
+                }
+                match held {
+                    Held::Commit(staged, effects) => {
+                        merge(seat, provider, notebook, &packet.group, *staged)?;
+                        effects.note(notebook, &packet.group);
+                    }
+                    Held::Proposal(proposal, ..) => {
+                        seat.group.store_pending_proposal(&provider.storage, *proposal).map_err(Error::internal)?
+                    }
+                }
+                Ok(Output::default())
+            }
+        }
+    }
+
+    /// The devices that each need the Welcome: in the order of the Add proposals, by the name under which they were
+    /// fetched, or under which they proposed themselves.
+    fn welcomed(staged: &StagedCommit, bundles: &[Bundle]) -> Result<Vec<DeviceId>, Error> {
+        let mut fetched = bundles.iter().map(|bundle| bundle.device.clone());
+        staged
+            .queued_proposals()
+            .filter_map(|queued| match queued.proposal() {
+                Proposal::Add(add) => Some((queued.proposal_or_ref_type(), add)),
+                _ => None,
+            })
+            .map(|(kind, add)| match kind {
+                ProposalOrRefType::Proposal => {
+                    fetched.next().ok_or_else(|| Error::internal("the commit adds more than was asked for"))
+                }
+                ProposalOrRefType::Reference => name_in(add.key_package().leaf_node().credential()),
+            })
+            .collect()
+    }
+
+    /// The new leaf's parameters: none, unless the credential has changed since the old leaf was made.
+    fn leaf_parameters(&self, group: &MlsGroup) -> Result<LeafNodeParameters, Error> {
+        let current = credential_of(&self.account)?;
+        let same = group.credential().is_ok_and(|credential| *credential == current.credential);
+        let parameters = LeafNodeParameters::builder();
+        Ok(if same { parameters } else { parameters.with_credential_with_key(current) }.build())
+    }
+}
+
+impl<C: Backend> Device for OpenMlsDevice<C> {
+    fn notebook(&self) -> &Notebook {
+        &self.notebook
+    }
+
+    fn identity(&mut self) -> Result<Identity, Error> {
+        Ok(self.account.identity())
+    }
+
+    fn publish(&mut self, _peer: &DeviceId) -> Result<Bundle, Error> {
+        let credential = credential_of(&self.account)?;
+        let bundle = match self.fault {
+            Fault::DegenerateKey => {
+                bent::with_zero_key(&self.provider, |provider| key_package(provider, &self.signer, credential))
+            }
+            _ => key_package(&self.provider, &self.signer, credential),
+        }
+        .map_err(refused("making a key package"))?;
+        let bytes = to_bytes(&MlsMessageOut::from(bundle.into_key_package()))?;
+        Ok(Bundle { device: self.id.clone(), bytes })
+    }
+
+    fn create_group(&mut self, group: &GroupId) -> Result<Output, Error> {
+        let mls_group = MlsGroup::new_with_group_id(
+            &self.provider,
+            &self.signer,
+            &create_config(),
+            MlsGroupId::from_slice(group.0.as_bytes()),
+            credential_of(&self.account)?,
+        )
+        .map_err(refused("creating the group"))?;
+        self.groups.insert(group.clone(), Seat::new(mls_group));
+        Ok(Output::default())
+    }
+
+    fn change(&mut self, group: &GroupId, change: &Change) -> Result<Output, Error> {
+        let seat = self.seat(group)?;
+        seat.member()?;
+        let leaf = if change.refresh { self.leaf_parameters(&seat.group)? } else { LeafNodeParameters::default() };
+        let add = change.add.iter().map(|bundle| open_bundle(&self.provider, bundle)).collect::<Result<Vec<_>, _>>()?;
+        let shown = change.add.iter().zip(&add).map(|(bundle, key_package)| {
+            // It is this device that is wanted, whatever name the credential bears.
+            let shown = Shown::of(key_package.leaf_node())?;
+            Ok(Shown { device: bundle.device.clone(), ..shown })
+        });
+        let shown = shown.collect::<Result<Vec<_>, Error>>()?;
+        for (shown, previous) in shown.iter().zip(previous_keys(&seat.group, shown.iter())) {
+            self.notebook.require(ADDING, identity(shown, previous))?;
+        }
+        let remove = leaves_to_remove(&seat.group, &change.remove)?;
+
+        let Self { groups, provider, notebook, signer, fault, .. } = self;
+        let seat = groups.get_mut(group).ok_or_else(|| unknown(group))?;
+        let dropped = seat.group.pending_commit().is_some();
+        let plan = Plan { add, remove, refresh: change.refresh, leaf };
+        let commit = bent::commit(fault, &mut seat.group, provider, signer, plan)?
+            .stage_commit(provider)
+            .map_err(refused("staging the commit"))?;
+        let (commit, welcome, _) = commit.into_messages();
+        let commit = to_bytes(&commit)?;
+        seat.pending = Some(commit.clone());
+        if dropped {
+            notebook.note(Event::ChangeDropped { group: group.clone() });
+        }
+        let staged = seat.group.pending_commit().ok_or_else(|| Error::internal("the commit is not pending"))?;
+        let welcomed = Self::welcomed(staged, &change.add)?;
+
+        let mut packets = vec![self.packet(PacketKind::Change, group, Address::Group(group.clone()), commit)];
+        if let Some(welcome) = welcome {
+            let welcome = to_bytes(&welcome)?;
+            packets.extend(
+                welcomed
+                    .into_iter()
+                    .map(|device| self.packet(PacketKind::Welcome, group, Address::Device(device), welcome.clone())),
+            );
+        }
+        Ok(Output::packets(packets))
+    }
+
+    fn send(&mut self, group: &GroupId, plaintext: &[u8]) -> Result<Output, Error> {
+        let Self { groups, provider, signer, fault, .. } = self;
+        let seat = groups.get_mut(group).ok_or_else(|| unknown(group))?;
+        seat.member()?;
+        let victim = match fault {
+            Fault::RelabelledSender(name) => Some(leaf_of(&seat.group, name)?),
+            _ => None,
+        };
+        let message = match victim {
+            Some(victim) if victim != seat.group.own_leaf_index() => {
+                relabel::create_message(&mut seat.group, provider, signer, victim, plaintext)?
+            }
+            _ => seat.group.create_message(provider, signer, plaintext).map_err(refused("encrypting"))?,
+        };
+        let bytes = to_bytes(&message)?;
+        Ok(Output::packets(vec![self.packet(PacketKind::Message, group, Address::Group(group.clone()), bytes)]))
+    }
+
+    fn receive(&mut self, packet: &Packet) -> Result<Output, Error> {
+        match packet.kind {
+            PacketKind::Welcome => self.join(packet),
+            PacketKind::Change => self.process(packet, ContentType::Commit),
+            PacketKind::Proposal => self.process(packet, ContentType::Proposal),
+            PacketKind::Message => self.process(packet, ContentType::Application),
+            PacketKind::KeyDistribution | PacketKind::KeyRequest | PacketKind::DeviceList => {
+                Err(Error::bad_request(format!("MLS has no {}", packet.kind.label())))
+            }
+        }
+    }
+
+    fn roster(&mut self, group: &GroupId) -> Result<Roster, Error> {
+        let leaves = self.seat(group)?.group.treesync().full_leaves();
+        let mut members = leaves.map(|(_, leaf)| name_in(leaf.credential())).collect::<Result<Vec<_>, _>>()?;
+        members.sort();
+        Ok(Roster { members, authenticated: true })
+    }
+
+    fn fingerprint(&mut self, group: &GroupId, _peer: &DeviceId) -> Result<Fingerprint, Error> {
+        let authenticator = self.seat(group)?.group.epoch_authenticator();
+        Ok(Fingerprint { kind: FingerprintKind::EpochAuthenticator, value: hex::encode(authenticator.as_slice()) })
+    }
+
+    fn link_request(&mut self) -> Result<LinkRequest, Error> {
+        Ok(self.account.link_request())
+    }
+
+    fn authorise(&mut self, request: &LinkRequest) -> Result<Authorisation, Error> {
+        self.account.authorise(request)
+    }
+
+    fn accept_authorisation(&mut self, authorisation: &Authorisation) -> Result<(), Error> {
+        self.account.accept(authorisation)
+    }
+
+    fn group_info(&mut self, group: &GroupId) -> Result<Bytes, Error> {
+        let seat = self.seat(group)?;
+        seat.member()?;
+        let info = seat
+            .group
+            .export_group_info(&self.provider.crypto, &self.signer, true)
+            .map_err(refused("exporting the GroupInfo"))?;
+        to_bytes(&info)
+    }
+
+    fn external_join(&mut self, group_info: &[u8]) -> Result<Output, Error> {
+        let key = Bytes::from(group_info);
+        let joining = match self.joining.remove(&key) {
+            Some(joining) => joining,
+            None => {
+                let MlsMessageBodyIn::GroupInfo(info) = parse(group_info)? else {
+                    return Err(Error::bad_request("not a GroupInfo"));
+                };
+                // The library merges an external commit as it builds it: in a storage of its own, until the answers
+                // have come.
+                let scratch = MemoryStorage::default();
+                let parts = Parts { crypto: &self.provider.crypto, rand: &self.provider.crypto, storage: &scratch };
+                let (group, commit) = external_commit(&parts, &self.signer, &self.account, info)?;
+                Joining::External(Box::new(group), scratch, commit)
+            }
+        };
+        self.enter(&key, joining)
+    }
+
+    fn export_state(&mut self) -> Result<Bytes, Error> {
+        self.export()
+    }
+
+    fn misbehave(&mut self, fault: &Fault) -> Result<(), Error> {
+        self.fault = fault.clone();
+        Ok(())
+    }
+
+    fn craft(&mut self, forgery: &Forgery) -> Result<Forged, Error> {
+        outsider::craft(self, forgery)
+    }
+}
+
+/// Processes a packet with the library; nothing has come into force yet, except that a message has been read. A thief brings
+/// the stolen signature key.
+fn open<C: Backend>(
+    seat: &mut Seat,
+    provider: &Provider<C>,
+    stolen: Option<&SignatureKeyPair>,
+    packet: &Packet,
+    expected: ContentType,
+) -> Result<Processed, Error> {
+    let message: ProtocolMessage = match parse(packet.bytes.as_ref())? {
+        MlsMessageBodyIn::PrivateMessage(message) => message.into(),
+        MlsMessageBodyIn::PublicMessage(message) => message.into(),
+        _ => return Err(Error::bad_request("neither a PrivateMessage nor a PublicMessage")),
+    };
+    if message.content_type() != expected {
+        return Err(Error::bad_request(format!("a {} packet with other content", packet.kind.label())));
+    }
+    let earlier = message.epoch() < seat.group.epoch();
+    let doing = format!("processing a {}", packet.kind.label());
+    let own = (stolen.is_some() && expected == ContentType::Application).then(|| message.clone());
+    let processed = seat.group.process_message(provider, message).map_err(|error| {
+        let error = refused(&doing)(error);
+        // The library says of an epoch whose keys are gone what it says of a message whose key is gone.
+        if earlier && error.class == ErrorClass::NoKey {
+            Error { class: ErrorClass::StaleEpoch, ..error }
+        } else {
+            error
+        }
+    })?;
+    let (sender, credential) = (processed.sender().clone(), processed.credential().clone());
+    Ok(match processed.into_content() {
+        ProcessedMessageContent::ApplicationMessage(message) => Processed::Message(Message {
+            group: packet.group.clone(),
+            sender: name_in(&credential)?,
+            plaintext: message.into_bytes().into(),
+        }),
+        ProcessedMessageContent::StagedCommitMessage(staged) => {
+            seat.member()?;
+            let effects = Effects::of_commit(&seat.group, &staged, &sender)?;
+            Processed::Held(Held::Commit(staged, effects))
+        }
+        ProcessedMessageContent::ProposalMessage(proposal) => {
+            let effects = Effects::of_proposal(&seat.group, &proposal)?;
+            Processed::Held(Held::Proposal(proposal, effects, PROPOSAL))
+        }
+        ProcessedMessageContent::ExternalJoinProposalMessage(proposal) => {
+            let effects = Effects::of_proposal(&seat.group, &proposal)?;
+            Processed::Held(Held::Proposal(proposal, effects, EXTERNAL_JOIN))
+        }
+        ProcessedMessageContent::OwnPendingCommit => Processed::OwnCommit,
+        ProcessedMessageContent::OwnPrivateMessage => {
+            let read = match (stolen, own) {
+                (Some(signer), Some(message)) => {
+                    thief::read_own(&mut seat.group, provider, signer, message, packet.bytes.as_ref())?
+                }
+                _ => None,
+            };
+            let plaintext = read.ok_or_else(|| {
+                let text = "the message says it is this device's own: no key opens those";
+                Error::new(ErrorClass::NoKey, text)
+            })?;
+            let (group, sender) = (packet.group.clone(), name_in(&credential)?);
+            Processed::Message(Message { group, sender, plaintext: plaintext.into() })
+        }
+    })
+}
+
+/// Merges another member's commit.
+fn merge<C: Backend>(
+    seat: &mut Seat,
+    provider: &Provider<C>,
+    notebook: &Notebook,
+    group: &GroupId,
+    staged: StagedCommit,
+) -> Result<(), Error> {
+    let dropped = seat.group.pending_commit().is_some();
+    if staged.self_removed() {
+        seat.group.clear_pending_commit(&provider.storage).map_err(Error::internal)?;
+        seat.removed = true;
+    } else {
+        seat.group.merge_staged_commit(provider, staged).map_err(refused("merging the commit"))?;
+    }
+    seat.pending = None;
+    seat.held.clear();
+    if dropped {
+        notebook.note(Event::ChangeDropped { group: group.clone() });
+    }
+    Ok(())
+}
+
+/// Merges this device's own commit, which has come back. One by which it joined has been merged all along.
+fn merge_own<C: Backend>(
+    seat: &mut Seat,
+    provider: &Provider<C>,
+    notebook: &Notebook,
+    group: &GroupId,
+) -> Result<Output, Error> {
+    let effects = match seat.group.pending_commit() {
+        Some(staged) => Effects::of_commit(&seat.group, staged, &Sender::Member(seat.group.own_leaf_index()))?,
+        None => Effects::default(),
+    };
+    seat.group.merge_pending_commit(provider).map_err(refused("merging the own commit"))?;
+    seat.pending = None;
+    seat.held.clear();
+    effects.note(notebook, group);
+    Ok(Output::default())
+}
+
+/// Joins a group by an external commit. Comes into force in the provider's storage.
+pub(crate) fn external_commit(
+    provider: &impl OpenMlsProvider<StorageProvider = MemoryStorage>,
+    signer: &SignatureKeyPair,
+    account: &Account,
+    info: VerifiableGroupInfo,
+) -> Result<(MlsGroup, Bytes), Error> {
+    let doing = "joining by an external commit";
+    let (group, messages) = MlsGroup::external_commit_builder()
+        .with_config(join_config())
+        .build_group(provider, info, credential_of(account)?)
+        .map_err(refused(doing))?
+        .load_psks(provider.storage())
+        .map_err(refused(doing))?
+        .create_group_info(false)
+        .build(provider.rand(), provider.crypto(), signer, |_| true)
+        .map_err(refused(doing))?
+        .finalize(provider)
+        .map_err(refused(doing))?;
+    Ok((group, to_bytes(messages.commit())?))
+}
+
+/// The key package in a bundle, as far as the library validates it.
+pub(crate) fn open_bundle<C: Backend>(provider: &Provider<C>, bundle: &Bundle) -> Result<KeyPackage, Error> {
+    let MlsMessageBodyIn::KeyPackage(key_package) = parse(bundle.bytes.as_ref())? else {
+        return Err(Error::bad_request(format!("the bundle of {} is not a key package", bundle.device)));
+    };
+    key_package.validate(&provider.crypto, ProtocolVersion::Mls10).map_err(refused("validating the key package"))
+}
+
+/// Every leaf of each of these devices.
+pub(crate) fn leaves_to_remove(group: &MlsGroup, devices: &[DeviceId]) -> Result<Vec<LeafNodeIndex>, Error> {
+    let found = leaves_named(group, devices.iter());
+    let mut leaves = Vec::new();
+    for device in devices {
+        match found.get(&device.to_string()) {
+            Some(named) if !named.is_empty() => leaves.extend(named.iter().map(|(index, _)| *index)),
+            _ => return Err(Error::new(ErrorClass::NotMember, format!("{device} is not in the group"))),
+        }
+    }
+    Ok(leaves)
+}
+
+fn leaf_of(group: &MlsGroup, device: &DeviceId) -> Result<LeafNodeIndex, Error> {
+    let leaves = leaves_to_remove(group, std::slice::from_ref(device))?;
+    leaves.first().copied().ok_or_else(|| Error::internal("a device without a leaf"))
+}
+
+pub(crate) fn parse(bytes: &[u8]) -> Result<MlsMessageBodyIn, Error> {
+    MlsMessageIn::tls_deserialize_exact_bytes(bytes)
+        .map(MlsMessageIn::extract)
+        .map_err(|error| Error::bad_request(format!("malformed: {error}")))
+}
+
+pub(crate) fn to_bytes(message: &MlsMessageOut) -> Result<Bytes, Error> {
+    message.tls_serialize_detached().map(Bytes::from).map_err(Error::internal)
+}
+
+fn group_id(id: &MlsGroupId) -> Result<GroupId, Error> {
+    String::from_utf8(id.to_vec())
+        .map(GroupId)
+        .map_err(|_| Error::bad_request("the group's id is not one of this suite's"))
+}
+
+fn unknown(group: &GroupId) -> Error {
+    Error::bad_request(format!("this device has no group `{group}`"))
+}

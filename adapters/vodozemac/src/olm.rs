@@ -1,0 +1,81 @@
+//! One peer's end of the pairwise sessions.
+
+use e2esm_adapter::{Error, ErrorClass, Identity};
+use serde::{Deserialize, Serialize};
+use vodozemac::olm::{OlmMessage, PreKeyMessage, Session, SessionPickle};
+
+use crate::error::refused;
+
+/// What is known of a peer. Several sessions may be open at once, when both sides began; as in Matrix, the one that was
+/// last received on is sent on, and it comes first here.
+pub(crate) struct Peer {
+    pub(crate) identity: Identity,
+    sessions: Vec<Session>,
+}
+
+impl Peer {
+    pub(crate) fn new(identity: Identity, session: Session) -> Self {
+        Self { identity, sessions: vec![session] }
+    }
+
+    /// A new session to send on. Sessions with other device keys are dropped; a device that was vouched for by another
+    /// account key keeps its sessions.
+    pub(crate) fn open(&mut self, identity: Identity, session: Session) {
+        if self.identity.device_key != identity.device_key {
+            self.sessions.clear();
+        }
+        self.identity = identity;
+        self.sessions.insert(0, session);
+    }
+
+    pub(crate) fn encrypt(&mut self, plaintext: &[u8]) -> Result<OlmMessage, Error> {
+        let session = self.sessions.first_mut().ok_or_else(no_session)?;
+        session.encrypt(plaintext).map_err(refused)
+    }
+
+    /// Whether a session was opened by this very handshake.
+    pub(crate) fn knows(&self, message: &PreKeyMessage) -> bool {
+        self.sessions.iter().any(|session| session.session_keys() == message.session_keys())
+    }
+
+    pub(crate) fn decrypt(&mut self, message: &OlmMessage) -> Result<Vec<u8>, Error> {
+        let mut refusal = no_session();
+        for index in 0..self.sessions.len() {
+            match self.sessions[index].decrypt(message) {
+                Ok(plaintext) => {
+                    self.sessions[..=index].rotate_right(1);
+                    return Ok(plaintext);
+                }
+                // A wrong tag is what any other session says; the session that it was sent on may have better reasons.
+                Err(error) => {
+                    if index == 0 || refusal.class == ErrorClass::AuthFailed {
+                        refusal = refused(error);
+                    }
+                }
+            }
+        }
+        Err(refusal)
+    }
+
+    pub(crate) fn pickle(&self) -> PeerPickle {
+        PeerPickle { identity: self.identity.clone(), sessions: self.sessions.iter().map(Session::pickle).collect() }
+    }
+}
+
+pub(crate) fn no_session() -> Error {
+    Error::new(ErrorClass::NoKey, "there is no Olm session with this device")
+}
+
+/// A copy of a [`Peer`].
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct PeerPickle {
+    identity: Identity,
+    sessions: Vec<SessionPickle>,
+}
+
+impl From<PeerPickle> for Peer {
+    fn from(pickle: PeerPickle) -> Self {
+        Self { identity: pickle.identity, sessions: pickle.sessions.into_iter().map(Session::from_pickle).collect() }
+    }
+}

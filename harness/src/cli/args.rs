@@ -1,0 +1,204 @@
+//! What can be said on the command line.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
+
+/// Plays vectors for end-to-end secure messaging against real implementations.
+#[derive(Debug, Parser)]
+#[command(
+    name = "e2esm",
+    version,
+    about,
+    long_about = "Plays vectors for end-to-end secure messaging (authentication, removal, device addition, participation, integrity) \
+                  against real implementations of MLS, Signal and Matrix cryptography, and says which keep which promises.\n\n\
+                  Without a command it does what `e2esm run` does: all vectors, all built-in implementations, a table at the end, \
+                  JSON in results/.",
+    after_help = "Exit codes: 0 as expected, 1 unexpected verdicts, 2 misuse.\nColours respect NO_COLOR."
+)]
+pub(crate) struct Arguments {
+    #[command(subcommand)]
+    pub command: Option<Command>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Play vectors against implementations
+    Run(RunArguments),
+    /// List what there is
+    List {
+        /// What to list
+        what: Listed,
+        #[command(flatten)]
+        vectors: VectorSource,
+    },
+    /// Show a vector as readable steps, with its requirements and precedents
+    Show {
+        /// The vector's id, such as removal/cannot-read-next
+        vector: String,
+        #[command(flatten)]
+        vectors: VectorSource,
+    },
+    /// Tell step by step what was sent, what each device answered, and why the verdict followed
+    Explain(ExplainArguments),
+    /// Check a directory of vectors of your own: THEME/NAME.json
+    Check {
+        /// The directory
+        directory: PathBuf,
+    },
+    /// Let the suite test itself: deliberately flawed implementations must be caught, sound but unusual ones must not
+    Rogues(RogueArguments),
+    /// Print the JSON Schemas of vectors and results, or write them
+    Schema {
+        /// Write them below this directory, the root of a checkout, instead of printing them
+        directory: Option<PathBuf>,
+    },
+    /// Print a completion script for a shell
+    Completions {
+        /// The shell
+        shell: Shell,
+    },
+    /// Serve one implementation over stdin and stdout (what the harness starts)
+    #[command(hide = true)]
+    Worker(WorkerArguments),
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum Listed {
+    Vectors,
+    Adapters,
+    Rogues,
+    Requirements,
+}
+
+#[derive(Debug, Clone, Default, Args)]
+pub(crate) struct VectorSource {
+    /// Take the vectors from this directory instead of those in the binary
+    #[arg(long = "vectors", value_name = "DIR")]
+    pub directory: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RunArguments {
+    /// Only these implementations (see `e2esm list adapters`); may be repeated
+    #[arg(long, value_name = "NAME")]
+    pub adapter: Vec<String>,
+    /// Only vectors whose id matches, such as 'removal/*'; may be repeated
+    #[arg(long, value_name = "GLOB")]
+    pub vector: Vec<String>,
+    /// Which layer: the library alone, with the shared policy, or both
+    #[arg(long, value_enum, default_value_t = Layers::Both)]
+    pub layer: Layers,
+    /// Where the JSON goes
+    #[arg(long, value_name = "DIR", default_value = "results")]
+    pub out: PathBuf,
+    /// What to print at the end
+    #[arg(long, value_enum, default_value_t = Format::Table)]
+    pub format: Format,
+    #[command(flatten)]
+    pub vectors: VectorSource,
+    #[command(flatten)]
+    pub limits: LimitArguments,
+}
+
+impl Default for RunArguments {
+    fn default() -> Self {
+        Self {
+            adapter: Vec::new(),
+            vector: Vec::new(),
+            layer: Layers::Both,
+            out: PathBuf::from("results"),
+            format: Format::Table,
+            vectors: VectorSource::default(),
+            limits: LimitArguments::default(),
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Layers {
+    Library,
+    Policy,
+    Both,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    Table,
+    Json,
+    Junit,
+}
+
+#[derive(Debug, Clone, Args)]
+pub(crate) struct LimitArguments {
+    /// Scenarios at a time [default: one for each processor]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub jobs: Option<u16>,
+    /// Seconds that one scenario may take
+    #[arg(long, value_name = "S", default_value_t = 30.0, value_parser = positive)]
+    pub timeout: f64,
+    /// Megabytes of resident memory that one scenario's process may use
+    #[arg(long, value_name = "MB", default_value_t = 2048, value_parser = clap::value_parser!(u64).range(16..))]
+    pub memory: u64,
+    /// From what message texts are made
+    #[arg(long, value_name = "S", default_value_t = 0)]
+    pub seed: u64,
+}
+
+impl Default for LimitArguments {
+    fn default() -> Self {
+        Self { jobs: None, timeout: 30.0, memory: 2048, seed: 0 }
+    }
+}
+
+fn positive(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(seconds) if seconds > 0.0 && seconds <= 86_400.0 => Ok(seconds),
+        _ => Err("expected a number of seconds above 0 and at most 86400".to_owned()),
+    }
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ExplainArguments {
+    /// The vector's id, such as integrity/reencrypt-undelivered
+    pub vector: String,
+    /// The implementation (an adapter, or a rogue)
+    #[arg(long, value_name = "NAME")]
+    pub adapter: String,
+    /// Which layer: the library alone, with the shared policy, or both
+    #[arg(long, value_enum, default_value_t = Layers::Both)]
+    pub layer: Layers,
+    #[command(flatten)]
+    pub vectors: VectorSource,
+    #[command(flatten)]
+    pub limits: LimitArguments,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RogueArguments {
+    /// Only these rogues (see `e2esm list rogues`); may be repeated
+    #[arg(long, value_name = "NAME")]
+    pub rogue: Vec<String>,
+    /// What to print
+    #[arg(long, value_enum, default_value_t = RogueFormat::Table)]
+    pub format: RogueFormat,
+    #[command(flatten)]
+    pub limits: LimitArguments,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum RogueFormat {
+    Table,
+    Json,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct WorkerArguments {
+    /// A built-in implementation
+    #[arg(long)]
+    pub adapter: Option<String>,
+    /// A deliberately flawed one
+    #[arg(long)]
+    pub rogue: Option<String>,
+}

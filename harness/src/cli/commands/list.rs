@@ -1,0 +1,56 @@
+//! `e2esm list` and `e2esm show`
+
+use anyhow::{Context, Result};
+use e2esm::report::story;
+
+use crate::cli::args::{Listed, VectorSource};
+use crate::cli::{AS_EXPECTED, console};
+
+pub(crate) fn list(what: Listed, source: &VectorSource) -> Result<u8> {
+    match what {
+        Listed::Vectors => {
+            for vector in super::vectors(source)?.vectors {
+                println!("{:<44} {:<12} {}", vector.id, vector.requirements.join(","), vector.title);
+            }
+        }
+        Listed::Requirements => {
+            for requirement in super::vectors(source)?.requirements {
+                println!("{:<3} {}", requirement.id, requirement.title);
+                println!("    {}", requirement.statement);
+                println!("    a user takes for granted: {}", requirement.expectation);
+            }
+        }
+        Listed::Adapters => {
+            for adapter in e2esm::registry::built_in() {
+                let about = adapter.describe();
+                println!("{:<20} {} {}", about.name, about.implementation, about.version);
+                println!("    {}, {}, {}", about.protocol, about.cipher_suite, about.crypto_provider);
+                for (name, value) in &about.configuration {
+                    println!("    {name}: {value}");
+                }
+                for (capability, because) in &about.unsupported {
+                    println!("    unsupported {}: {because}", capability.label());
+                }
+            }
+        }
+        Listed::Rogues => {
+            for rogue in e2esm::rogues::all() {
+                let kind = if rogue.sound { "sound" } else { "flawed" };
+                println!("{:<26} {kind:<7} over {:<20} {}", rogue.name, rogue.base, rogue.what);
+                println!("    {}", rogue.precedent);
+            }
+        }
+    }
+    Ok(AS_EXPECTED)
+}
+
+pub(crate) fn show(id: &str, source: &VectorSource) -> Result<u8> {
+    let set = super::vectors(source)?;
+    let vector = set
+        .vectors
+        .iter()
+        .find(|vector| vector.id == id)
+        .with_context(|| format!("there is no vector `{id}`: see `e2esm list vectors`"))?;
+    console::tell(&story::show(vector, &set.requirements));
+    Ok(AS_EXPECTED)
+}

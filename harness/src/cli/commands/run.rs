@@ -1,0 +1,70 @@
+//! `e2esm run`
+
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+use anyhow::{Context, Result, bail};
+use e2esm::divergence::Divergences;
+use e2esm::report::{junit, table};
+use e2esm::results::{Frame, Results};
+use e2esm::suite;
+use globset::{Glob, GlobSetBuilder};
+
+use crate::cli::args::{Format, RunArguments};
+use crate::cli::{AS_EXPECTED, UNEXPECTED, console};
+
+pub(crate) fn run(arguments: &RunArguments) -> Result<u8> {
+    let set = super::vectors(&arguments.vectors)?;
+    let mut globs = GlobSetBuilder::new();
+    for pattern in &arguments.vector {
+        globs.add(Glob::new(pattern).with_context(|| format!("--vector {pattern}"))?);
+    }
+    let globs = globs.build()?;
+    let chosen: Vec<_> = set
+        .vectors
+        .iter()
+        .filter(|vector| arguments.vector.is_empty() || globs.is_match(&vector.id))
+        .cloned()
+        .collect();
+    if chosen.is_empty() {
+        bail!("no vector matches {}: see `e2esm list vectors`", arguments.vector.join(", "));
+    }
+    let targets = super::targets(&arguments.adapter)?;
+    let settings = super::settings(&arguments.limits, arguments.layer);
+    let divergences = Divergences::checked_in().context("harness/divergences.json")?;
+    let started_unix = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs();
+    let start = Instant::now();
+    let bar = console::progress(targets.len() * chosen.len() * settings.layers.len(), "playing");
+    let columns = suite::run(&targets, &chosen, &settings, &|| bar.inc(1));
+    bar.finish_and_clear();
+    let seconds = start.elapsed().as_secs_f64();
+
+    let frame = Frame { set: &set, settings: &settings, started_unix, divergences: &divergences };
+    let results: Vec<_> = columns.iter().map(|column| (column.name.as_str(), Results::new(column, &frame))).collect();
+    for (name, result) in &results {
+        result
+            .write(&arguments.out, name)
+            .with_context(|| format!("writing results into {}: earlier ones are whole", arguments.out.display()))?;
+    }
+    let unexpected = divergences.unexpected(&columns);
+    match arguments.format {
+        Format::Table => {
+            println!("{}", table::verdicts(&columns, &settings.layers, &divergences, console::colour()));
+            println!(
+                "\n{} vectors x {} implementations x {} layers in {seconds:.1} s; JSON in {}",
+                chosen.len(),
+                targets.len(),
+                settings.layers.len(),
+                arguments.out.display()
+            );
+        }
+        Format::Json => {
+            let all: Vec<_> = results.iter().map(|(_, result)| result).collect();
+            println!("{}", serde_json::to_string_pretty(&all)?);
+        }
+        Format::Junit => println!("{}", junit::report(&columns, &divergences)?),
+    }
+    for row in &unexpected {
+        eprintln!("unexpected: {} {} [{}]: {}", row.adapter, row.vector, row.layer.label(), row.sentence);
+    }
+    Ok(if unexpected.is_empty() { AS_EXPECTED } else { UNEXPECTED })
+}

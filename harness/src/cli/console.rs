@@ -1,0 +1,44 @@
+//! Colours and progress, where there is a terminal that wants them.
+
+use std::time::Duration;
+
+use console::{Term, style};
+use e2esm::report::story::{Mood, Story};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+/// Whether stdout is a terminal that wants colours (`NO_COLOR` is respected).
+pub(crate) fn colour() -> bool {
+    console::colors_enabled()
+        && Term::stdout().is_term()
+        && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+}
+
+/// A bar on stderr, hidden where stderr is no terminal.
+pub(crate) fn progress(total: usize, what: &'static str) -> ProgressBar {
+    let bar = ProgressBar::with_draw_target(Some(total as u64), ProgressDrawTarget::stderr());
+    if let Ok(style) = ProgressStyle::with_template("{msg} {bar:30} {pos}/{len}  {elapsed} elapsed, about {eta} left") {
+        bar.set_style(style);
+    }
+    bar.set_message(what);
+    bar.enable_steady_tick(Duration::from_millis(200));
+    bar
+}
+
+/// Prints a story, coloured where colours are wanted.
+pub(crate) fn tell(story: &Story) {
+    let colour = colour();
+    for (mood, line) in story {
+        if !colour {
+            println!("{line}");
+            continue;
+        }
+        match mood {
+            Mood::Heading => println!("{}", style(line).bold()),
+            Mood::Plain => println!("{line}"),
+            Mood::Faint => println!("{}", style(line).dim()),
+            Mood::Good => println!("{}", style(line).green()),
+            Mood::Bad => println!("{}", style(line).red()),
+            Mood::Notable => println!("{}", style(line).yellow()),
+        }
+    }
+}

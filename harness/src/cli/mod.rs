@@ -1,0 +1,64 @@
+//! The command line: arguments in, words and exit codes out.
+
+mod args;
+mod commands;
+mod console;
+
+use std::io::{BufReader, stdin, stdout};
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser};
+use e2esm_adapter::serve_stdio;
+
+use args::{Arguments, Command, RunArguments, WorkerArguments};
+
+/// Everything as expected.
+const AS_EXPECTED: u8 = 0;
+/// Verdicts that nobody expected.
+const UNEXPECTED: u8 = 1;
+/// Misuse: unknown names, unreadable or malformed files.
+const MISUSE: u8 = 2;
+
+pub(crate) fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let command = arguments.command.unwrap_or_else(|| Command::Run(RunArguments::default()));
+    let result = match command {
+        Command::Run(run) => commands::run::run(&run),
+        Command::List { what, vectors } => commands::list::list(what, &vectors),
+        Command::Show { vector, vectors } => commands::list::show(&vector, &vectors),
+        Command::Explain(explain) => commands::explain::explain(&explain),
+        Command::Check { directory } => commands::check::check(&directory),
+        Command::Rogues(rogues) => commands::rogues::rogues(&rogues),
+        Command::Schema { directory } => commands::schema::schema(directory.as_deref()),
+        Command::Completions { shell } => {
+            clap_complete::generate(shell, &mut Arguments::command(), "e2esm", &mut stdout());
+            Ok(AS_EXPECTED)
+        }
+        Command::Worker(worker) => return serve(&worker),
+    };
+    match result {
+        Ok(code) => ExitCode::from(code),
+        Err(error) => {
+            eprintln!("e2esm: {error:#}");
+            ExitCode::from(MISUSE)
+        }
+    }
+}
+
+/// The child's side: one implementation over stdin and stdout.
+fn serve(arguments: &WorkerArguments) -> ExitCode {
+    let adapter = match (&arguments.adapter, &arguments.rogue) {
+        (Some(name), _) => e2esm::registry::find(name),
+        (None, Some(name)) => e2esm::rogues::find(name),
+        (None, None) => None,
+    };
+    let Some(adapter) = adapter else {
+        eprintln!("e2esm worker: there is no such implementation");
+        return ExitCode::from(MISUSE);
+    };
+    match serve_stdio(adapter.as_ref(), BufReader::new(stdin().lock()), stdout().lock()) {
+        Ok(()) => ExitCode::SUCCESS,
+        // The harness has gone: nobody is left to tell.
+        Err(_) => ExitCode::from(UNEXPECTED),
+    }
+}

@@ -1,0 +1,19 @@
+//! The implementations that are linked into this binary: the one place through which the harness knows adapters.
+
+use e2esm_adapter::Adapter;
+
+/// The built-in adapters, in the order of the tables.
+pub fn built_in() -> Vec<Box<dyn Adapter>> {
+    let mut adapters = Vec::new();
+    adapters.extend(e2esm_adapter_openmls::adapters());
+    adapters.extend(e2esm_adapter_mls_rs::adapters());
+    #[cfg(feature = "libsignal")]
+    adapters.extend(e2esm_adapter_libsignal::adapters());
+    adapters.extend(e2esm_adapter_vodozemac::adapters());
+    adapters
+}
+
+/// The built-in adapter of that name.
+pub fn find(name: &str) -> Option<Box<dyn Adapter>> {
+    built_in().into_iter().find(|adapter| adapter.describe().name == name)
+}

@@ -1,0 +1,5 @@
+//! What people and other programs read: tables, JUnit, the story of one scenario.
+
+pub mod junit;
+pub mod story;
+pub mod table;

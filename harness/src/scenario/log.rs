@@ -1,0 +1,94 @@
+//! What happened, step by step: the evidence behind the checks, and the story that `e2esm explain` tells.
+
+use e2esm_adapter::{Address, DeviceId, Error, Event, Message, PacketKind};
+
+/// One thing that happened.
+#[derive(Clone, Debug)]
+pub enum Entry {
+    /// A step of the vector begins.
+    Step(usize),
+    /// A device was asked to do something (other than to receive).
+    Called {
+        /// Which device, by its name in the vector.
+        device: DeviceId,
+        /// What.
+        verb: &'static str,
+        /// What came of it.
+        error: Option<Error>,
+    },
+    /// A device noticed something.
+    Noticed {
+        /// Which device, by its name in the vector.
+        device: DeviceId,
+        /// What.
+        event: Event,
+    },
+    /// A device gave a packet to the server.
+    Sent {
+        /// Which device, by its name in the vector.
+        device: DeviceId,
+        /// What for.
+        kind: PacketKind,
+        /// To whom.
+        to: Address,
+        /// How long.
+        bytes: usize,
+    },
+    /// The server kept a packet back.
+    Withheld {
+        /// From which device, by its name in the vector.
+        from: DeviceId,
+        /// What for.
+        kind: PacketKind,
+    },
+    /// The server handed a packet over.
+    Delivered(Delivery),
+    /// The server did something of its own.
+    Server(String),
+}
+
+/// A packet handed to a device, and what the device made of it.
+#[derive(Clone, Debug)]
+pub struct Delivery {
+    /// The named step from which the packet stems.
+    pub name: Option<String>,
+    /// What for.
+    pub kind: PacketKind,
+    /// The sender as the server labels it.
+    pub label: DeviceId,
+    /// To which device, by its name in the vector.
+    pub to: DeviceId,
+    /// Whether the device's user is on the server's side and merely tries its luck.
+    pub tapped: bool,
+    /// The message read, nothing, or the refusal.
+    pub result: Result<Option<Message>, Error>,
+}
+
+/// Everything that happened, in order.
+#[derive(Clone, Debug, Default)]
+pub struct Log {
+    /// The entries.
+    pub entries: Vec<Entry>,
+}
+
+impl Log {
+    pub(super) fn push(&mut self, entry: Entry) {
+        self.entries.push(entry);
+    }
+
+    /// The deliveries, in order.
+    pub fn deliveries(&self) -> impl Iterator<Item = &Delivery> {
+        self.entries.iter().filter_map(|entry| match entry {
+            Entry::Delivered(delivery) => Some(delivery),
+            _ => None,
+        })
+    }
+
+    /// What devices noticed, in order.
+    pub fn noticed(&self) -> impl Iterator<Item = (&DeviceId, &Event)> {
+        self.entries.iter().filter_map(|entry| match entry {
+            Entry::Noticed { device, event } => Some((device, event)),
+            _ => None,
+        })
+    }
+}

@@ -1,0 +1,504 @@
+//! The world of one scenario: devices in a worker process, their applications, and the network between them.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use e2esm_adapter::{
+    Address, Answer, Bundle, Bytes, Call, Capability, Change, Description, DeviceId, Error, ErrorClass, Fact, Forged,
+    Forgery, GroupId, Identity, KnownGroup, Output, Packet, PacketKind, Stance,
+};
+
+use crate::policy::{App, Context};
+use crate::vector::{Alteration, Role, Step, Vector};
+use crate::worker::{Called, Failure, Launch, Limits, Worker};
+
+use super::log::{Delivery, Entry, Log};
+use super::server::{Mail, Server};
+use super::{Layer, Observations, Stop};
+
+/// A device of the vector.
+pub(super) struct Seat {
+    /// Who it claims to be.
+    pub id: DeviceId,
+    pub role: Role,
+    pub identity: Identity,
+    pub app: App,
+}
+
+/// Why a step did not succeed.
+pub(super) enum Trouble {
+    /// The implementation refused.
+    Refused(Error),
+    /// Its process failed.
+    Failed(Failure),
+}
+
+impl From<Failure> for Trouble {
+    fn from(failure: Failure) -> Self {
+        Self::Failed(failure)
+    }
+}
+
+impl From<Error> for Trouble {
+    fn from(error: Error) -> Self {
+        Self::Refused(error)
+    }
+}
+
+/// A message of the scenario: what it says, and who truly says it.
+pub(super) struct Said {
+    pub text: Bytes,
+    pub by: DeviceId,
+}
+
+/// A change of the server's own member list, made once the change packet has gone out.
+#[derive(Default)]
+pub(super) struct Membership {
+    pub group: Option<GroupId>,
+    pub add: Vec<DeviceId>,
+    pub remove: Vec<DeviceId>,
+}
+
+pub(super) struct World<'v> {
+    pub vector: &'v Vector,
+    pub description: &'v Description,
+    pub layer: Layer,
+    pub seed: u64,
+    worker: Worker,
+    pub seats: BTreeMap<DeviceId, Seat>,
+    pub server: Server,
+    pub log: Log,
+    pub said: BTreeMap<String, Said>,
+    /// Attempts whose author's own call was refused.
+    pub refused: BTreeMap<String, (DeviceId, Error)>,
+    /// The step being played, for the log, and its name.
+    pub step: usize,
+    pub name: Option<String>,
+}
+
+impl<'v> World<'v> {
+    pub(super) fn new(
+        vector: &'v Vector,
+        description: &'v Description,
+        launch: &Launch,
+        layer: Layer,
+        limits: Limits,
+        seed: u64,
+    ) -> Result<Self, Failure> {
+        let mut world = Self {
+            vector,
+            description,
+            layer,
+            seed,
+            worker: Worker::start(launch, limits)?,
+            seats: BTreeMap::new(),
+            server: Server::default(),
+            log: Log::default(),
+            said: BTreeMap::new(),
+            refused: BTreeMap::new(),
+            step: 0,
+            name: None,
+        };
+        let thieves: BTreeSet<&DeviceId> = vector
+            .steps
+            .iter()
+            .filter_map(|step| match step {
+                Step::StealState { by, .. } => Some(by),
+                _ => None,
+            })
+            .collect();
+        // Honest lists first: see `Server::lists`.
+        for role in [Role::Honest, Role::Insider, Role::Outsider] {
+            for actor in vector.actors.iter().filter(|actor| actor.role == role) {
+                for device in &actor.devices {
+                    let handle = DeviceId::new(&actor.user.0, device);
+                    if !thieves.contains(&handle) {
+                        let id = actor.poses_as.clone().unwrap_or_else(|| handle.clone());
+                        world.make_device(&handle, &id, role)?;
+                    }
+                }
+            }
+        }
+        Ok(world)
+    }
+
+    fn make_device(&mut self, handle: &DeviceId, id: &DeviceId, role: Role) -> Result<(), Failure> {
+        let cannot = |error: Error| Failure::Nonsense { reason: format!("it cannot make a device: {error}") };
+        self.worker.device(handle, id)?.map_err(cannot)?;
+        self.take_seat(handle, id, role)
+    }
+
+    /// Gives a device that the worker has just made its place here.
+    fn take_seat(&mut self, handle: &DeviceId, id: &DeviceId, role: Role) -> Result<(), Failure> {
+        let identity = match self.worker.call(handle, Call::Identity {}, |_, _| Ok(true))?.result {
+            Ok(Answer::Identity(identity)) => identity,
+            other => return Err(Failure::Nonsense { reason: format!("to `identity` it answered {other:?}") }),
+        };
+        let app = App::new(id, &identity, &self.vector.policy);
+        if self.layer == Layer::Policy && role == Role::Honest {
+            self.worker.stance(handle, Stance::Ask)?;
+        }
+        self.server.publish_list(app.device_list().clone());
+        if handle == id {
+            self.server.register(id, handle);
+        }
+        self.seats.insert(handle.clone(), Seat { id: id.clone(), role, identity, app });
+        Ok(())
+    }
+
+    /// A thief's device, made from a copied state.
+    pub(super) fn restore(&mut self, handle: &DeviceId, id: &DeviceId, state: Bytes) -> Result<(), Trouble> {
+        self.worker.restore(handle, id, state)??;
+        self.take_seat(handle, id, Role::Outsider)?;
+        Ok(())
+    }
+
+    pub(super) fn play(mut self) -> Observations {
+        let mut checks = Vec::new();
+        let mut stop = None;
+        let vector = self.vector;
+        for (index, step) in vector.steps.iter().enumerate() {
+            self.step = index;
+            self.name = step.name().map(str::to_owned);
+            self.log.push(Entry::Step(index));
+            let result = match step {
+                Step::Expect(check) => self.evaluate(check).map(|checked| checks.push(checked)),
+                step => self.take(step),
+            };
+            match result {
+                Ok(()) => {}
+                Err(Trouble::Refused(error)) => match step.name() {
+                    Some(name) => {
+                        let author = self.author(step);
+                        self.refused.insert(name.to_owned(), (author, error));
+                    }
+                    None => {
+                        let action = crate::vector::describe(step);
+                        stop = Some(Stop::Refused { step: index, action, reason: error.to_string() });
+                        break;
+                    }
+                },
+                Err(Trouble::Failed(failure)) => {
+                    stop = Some(Stop::Failed { step: index, failure });
+                    break;
+                }
+            }
+        }
+        Observations { checks, stop, traffic: self.server.traffic, log: self.log }
+    }
+
+    pub(super) fn id(&self, handle: &DeviceId) -> DeviceId {
+        self.seats.get(handle).map_or_else(|| handle.clone(), |seat| seat.id.clone())
+    }
+
+    pub(super) fn supports(&self, capability: Capability) -> bool {
+        !self.description.unsupported.contains_key(&capability)
+    }
+
+    /// A call to a device, logged; questions are answered by its application.
+    pub(super) fn call(&mut self, handle: &DeviceId, call: Call) -> Result<Answer, Trouble> {
+        let verb = call.verb();
+        let called = self.ask(handle, call, None)?;
+        let error = called.result.as_ref().err().cloned();
+        self.log.push(Entry::Called { device: handle.clone(), verb, error });
+        self.note_events(handle, &called);
+        self.note_rosters(handle)?;
+        Ok(called.result?)
+    }
+
+    /// The same, for calls that produce packets.
+    pub(super) fn output(&mut self, handle: &DeviceId, call: Call) -> Result<Output, Trouble> {
+        match self.call(handle, call)? {
+            Answer::Output(output) => Ok(output),
+            other => Err(odd("an output", &other)),
+        }
+    }
+
+    fn ask(&mut self, handle: &DeviceId, call: Call, packet: Option<&Packet>) -> Result<Called, Failure> {
+        let server = &self.server;
+        let Some(seat) = self.seats.get_mut(handle) else {
+            return Err(Failure::Nonsense { reason: format!("the scenario has no device {handle} at this point") });
+        };
+        let lists = |user: &_| server.lists_of(user);
+        let app = &mut seat.app;
+        self.worker.call(handle, call, |_, fact: &Fact| Ok(app.decide(fact, &Context { packet, lists: &lists })))
+    }
+
+    fn note_events(&mut self, handle: &DeviceId, called: &Called) {
+        for event in &called.events {
+            self.log.push(Entry::Noticed { device: handle.clone(), event: event.clone() });
+        }
+    }
+
+    /// Tells the device's application how its rosters stand: a signed roster is one that the sender has in mind.
+    fn note_rosters(&mut self, handle: &DeviceId) -> Result<(), Failure> {
+        if self.layer == Layer::Library {
+            return Ok(());
+        }
+        for group in self.server.groups() {
+            let answer = self.worker.call(handle, Call::Roster { group: group.clone() }, |_, _| Ok(true))?;
+            if let (Ok(Answer::Roster(roster)), Some(seat)) = (answer.result, self.seats.get_mut(handle)) {
+                seat.app.note_roster(&group, &roster.members);
+            }
+        }
+        Ok(())
+    }
+
+    /// A bundle of `device`, claimed from the directory by `peer`.
+    pub(super) fn claim(&mut self, device: &DeviceId, peer: &DeviceId) -> Result<Bundle, Trouble> {
+        let owner = self
+            .server
+            .handle_of(device)
+            .ok_or_else(|| Error::bad_request(format!("the directory has no bundle of {device}")))?;
+        let bundle = self.publish(&owner, &self.id(peer))?;
+        match self.server.broken.remove(device) {
+            Some(by) => {
+                self.log
+                    .push(Entry::Server(format!("the server hands out a bundle of {device} with a broken signature")));
+                match self.craft(&by, Forgery::BrokenBundle { bundle })? {
+                    Forged::Bundle(bundle) => Ok(bundle),
+                    Forged::Packets(_) => Err(odd("a bundle", &"packets")),
+                }
+            }
+            None => Ok(bundle),
+        }
+    }
+
+    pub(super) fn publish(&mut self, owner: &DeviceId, peer: &DeviceId) -> Result<Bundle, Trouble> {
+        match self.call(owner, Call::Publish { peer: peer.clone() })? {
+            Answer::Bundle(bundle) => Ok(bundle),
+            other => Err(odd("a bundle", &other)),
+        }
+    }
+
+    pub(super) fn craft(&mut self, by: &DeviceId, forgery: Forgery) -> Result<Forged, Trouble> {
+        match self.call(by, Call::Craft { forgery })? {
+            Answer::Forged(forged) => Ok(forged),
+            other => Err(odd("a forgery", &other)),
+        }
+    }
+
+    pub(super) fn known(&self, group: &GroupId) -> KnownGroup {
+        KnownGroup { id: group.clone(), members: self.server.members(group), changes: self.server.changes(group) }
+    }
+
+    /// A change by `by`, with bundles claimed for those who are added.
+    pub(super) fn change(
+        &mut self,
+        by: &DeviceId,
+        group: &GroupId,
+        add: &[DeviceId],
+        remove: &[DeviceId],
+        refresh: bool,
+    ) -> Result<Output, Trouble> {
+        let mut bundles = Vec::new();
+        for device in add {
+            bundles.push(self.claim(device, by)?);
+        }
+        let change = Change { add: bundles, remove: remove.to_vec(), refresh };
+        self.output(by, Call::Change { group: group.clone(), change })
+    }
+
+    /// Sends a message, after claiming bundles for those with whom a session is wanted.
+    pub(super) fn send(&mut self, by: &DeviceId, group: &GroupId, text: Bytes) -> Result<(), Trouble> {
+        let wanted = match self.call(by, Call::Wants { group: group.clone() })? {
+            Answer::Devices(devices) => devices,
+            other => return Err(odd("devices", &other)),
+        };
+        for device in wanted {
+            // A device with whom no session may be opened is left out of the message; the log has the refusal.
+            match self.introduce(by, &device) {
+                Ok(()) | Err(Trouble::Refused(_)) => {}
+                Err(failed) => return Err(failed),
+            }
+        }
+        let output = self.output(by, Call::Send { group: group.clone(), plaintext: text })?;
+        self.route(by, output.packets, Membership::default())
+    }
+
+    /// `by` claims a bundle of `device` and opens a session with it.
+    pub(super) fn introduce(&mut self, by: &DeviceId, device: &DeviceId) -> Result<(), Trouble> {
+        let bundle = self.claim(device, by)?;
+        let output = self.output(by, Call::Introduce { bundle })?;
+        self.route(by, output.packets, Membership::default())
+    }
+
+    /// Takes packets from `author` to wherever they go, and the answers to them, until nothing is left. After the first
+    /// change packet the server's own member list follows.
+    pub(super) fn route(
+        &mut self,
+        author: &DeviceId,
+        packets: Vec<Packet>,
+        membership: Membership,
+    ) -> Result<(), Trouble> {
+        let name = self.name.clone();
+        let mut queue: VecDeque<(DeviceId, Mail)> =
+            packets.into_iter().map(|packet| (author.clone(), Mail { name: name.clone(), packet })).collect();
+        let mut pending = Some(membership);
+        while let Some((author, mut mail)) = queue.pop_front() {
+            self.seal(&author, &mut mail.packet);
+            self.server.store(&mail);
+            self.log.push(Entry::Sent {
+                device: author.clone(),
+                kind: mail.packet.kind,
+                to: mail.packet.to.clone(),
+                bytes: mail.packet.bytes.0.len(),
+            });
+            let recipients = self.server.recipients(&author, &mail.packet);
+            for to in &recipients {
+                for altered in self.altered(&author, to, &mail)? {
+                    queue.extend(self.hand_over(to, altered, false)?);
+                }
+                queue.extend(self.hand_over(to, mail.clone(), false)?);
+            }
+            // Whoever works with the server is given everything, and tries it.
+            for tap in self.taps() {
+                if !recipients.contains(&tap) && tap != author {
+                    queue.extend(self.hand_over(&tap, mail.clone(), true)?);
+                }
+            }
+            if mail.packet.kind == PacketKind::Change
+                && let Some(Membership { group: Some(group), add, remove }) = pending.take()
+            {
+                self.server.change_group(&group, &add, &remove);
+            }
+        }
+        Ok(())
+    }
+
+    fn seal(&mut self, author: &DeviceId, packet: &mut Packet) {
+        if self.layer == Layer::Policy
+            && packet.seal.is_none()
+            && let Some(seat) = self.seats.get(author)
+        {
+            seat.app.seal(packet);
+        }
+    }
+
+    fn taps(&self) -> Vec<DeviceId> {
+        self.seats.iter().filter(|(_, seat)| seat.role == Role::Outsider).map(|(handle, _)| handle.clone()).collect()
+    }
+
+    /// The copies that the server slips in ahead of a packet.
+    fn altered(&mut self, author: &DeviceId, to: &DeviceId, mail: &Mail) -> Result<Vec<Mail>, Trouble> {
+        let mut copies = Vec::new();
+        for rule in self.server.tampering.clone() {
+            if rule.from != *author || !rule.to.contains(to) {
+                continue;
+            }
+            let mut packet = mail.packet.clone();
+            match &rule.alter {
+                Alteration::RelabelOpening { claim } if packet.opens_session => packet.from = claim.clone(),
+                Alteration::RewriteIdentity { by } if packet.opens_session => {
+                    match self.craft(by, Forgery::RewrittenIdentity { packet })? {
+                        Forged::Packets(mut packets) => match packets.pop() {
+                            Some(rewritten) => packet = rewritten,
+                            None => continue,
+                        },
+                        Forged::Bundle(_) => return Err(odd("a packet", &"a bundle")),
+                    }
+                }
+                Alteration::FlipLastBit {} => match packet.bytes.0.last_mut() {
+                    Some(byte) => *byte ^= 1,
+                    None => continue,
+                },
+                _ => continue,
+            }
+            self.log.push(Entry::Server(format!("the server slips an altered copy (`{}`) in ahead of it", rule.name)));
+            copies.push(Mail { name: Some(rule.name), packet });
+        }
+        Ok(copies)
+    }
+
+    /// Hands one packet to one device, unless it is kept back; what the device answers goes on its way.
+    pub(super) fn hand_over(
+        &mut self,
+        to: &DeviceId,
+        mail: Mail,
+        tapped: bool,
+    ) -> Result<Vec<(DeviceId, Mail)>, Trouble> {
+        if self.server.keeps_back(to, &mail) {
+            self.log.push(Entry::Withheld { from: to.clone(), kind: mail.packet.kind });
+            return Ok(Vec::new());
+        }
+        if !self.seats.contains_key(to) {
+            return Ok(Vec::new());
+        }
+        if !tapped {
+            self.server.traffic.bytes_fanned_out += mail.packet.bytes.0.len() as u64;
+        }
+        let called = self.ask(to, Call::Receive { packet: mail.packet.clone() }, Some(&mail.packet))?;
+        self.note_events(to, &called);
+        let (result, packets) = match called.result {
+            Ok(Answer::Output(output)) => (Ok(output.message), output.packets),
+            Ok(other) => return Err(odd("an output", &other)),
+            Err(error) => (Err(error), Vec::new()),
+        };
+        self.log.push(Entry::Delivered(Delivery {
+            name: mail.name.clone(),
+            kind: mail.packet.kind,
+            label: mail.packet.from.clone(),
+            to: to.clone(),
+            tapped,
+            result,
+        }));
+        self.note_rosters(to)?;
+        Ok(packets.into_iter().map(|packet| (to.clone(), Mail { name: mail.name.clone(), packet })).collect())
+    }
+
+    /// Hands mail over outside the usual course, and routes what comes in answer.
+    pub(super) fn redeliver(&mut self, to: &DeviceId, mail: Mail) -> Result<(), Trouble> {
+        for (author, mail) in self.hand_over(to, mail, false)? {
+            self.route(&author, vec![mail.packet], Membership::default())?;
+        }
+        Ok(())
+    }
+
+    /// The server's word to a member about one more device.
+    pub(super) fn device_list_packet(&mut self, device: &DeviceId, to: &DeviceId) -> Result<Packet, Trouble> {
+        let id = self.id(device);
+        let bundle = self.publish(device, &self.id(to))?;
+        let bytes = serde_json::to_vec(&bundle).map_err(Error::internal)?;
+        let group = self.server.groups_with(&self.id(to)).into_iter().next();
+        Ok(Packet {
+            kind: PacketKind::DeviceList,
+            group: group.ok_or_else(|| Error::bad_request(format!("{to} is in no group")))?,
+            from: id,
+            to: Address::Device(self.id(to)),
+            opens_session: false,
+            bytes: bytes.into(),
+            seal: None,
+        })
+    }
+
+    fn author(&self, step: &Step) -> DeviceId {
+        match step {
+            Step::AskResend { to, .. } => to.clone(),
+            Step::Reregistered { to, device, .. } => to.first().unwrap_or(device).clone(),
+            Step::CreateGroup { by, .. }
+            | Step::Add { by, .. }
+            | Step::Remove { by, .. }
+            | Step::Refresh { by, .. }
+            | Step::Send { by, .. }
+            | Step::ForgeMessage { by, .. }
+            | Step::ForgeKeyDistribution { by, .. }
+            | Step::InjectMember { by, .. }
+            | Step::ForgeRemoval { by, .. }
+            | Step::UninvitedJoin { by, .. }
+            | Step::ExternalJoin { by, .. }
+            | Step::ShareHistory { by, .. }
+            | Step::RequestKeys { by, .. } => by.clone(),
+            Step::Replay { to, .. } => to.first().cloned().unwrap_or_else(|| DeviceId::new("server", "server")),
+            _ => DeviceId::new("server", "server"),
+        }
+    }
+}
+
+/// An answer of the wrong kind.
+pub(super) fn odd(expected: &str, answer: &impl std::fmt::Debug) -> Trouble {
+    Trouble::Failed(Failure::Nonsense { reason: format!("expected {expected}, it answered {answer:?}") })
+}
+
+/// Refusals that only say "I was not asked anything I know".
+pub(super) fn is_unsupported(trouble: &Trouble) -> bool {
+    matches!(trouble, Trouble::Refused(error) if error.class == ErrorClass::Unsupported)
+}

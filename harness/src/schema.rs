@@ -1,0 +1,12 @@
+//! JSON Schemas, derived from the types. The checked-in copies are compared with these in the tests.
+
+use schemars::Schema;
+
+/// The schemas, each with its path in the repository.
+pub fn all() -> Vec<(&'static str, Schema)> {
+    vec![
+        ("vectors/schema/vector.json", schemars::schema_for!(crate::vector::Vector)),
+        ("vectors/schema/requirements.json", schemars::schema_for!(Vec<crate::vector::load::Requirement>)),
+        ("results/schema/results.json", schemars::schema_for!(crate::results::Results)),
+    ]
+}

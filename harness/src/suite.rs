@@ -1,0 +1,173 @@
+//! Running vectors against implementations: which work there is, in parallel, into rows in a stable order.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Instant;
+
+use e2esm_adapter::Description;
+use rayon::prelude::*;
+
+use crate::probe::probe;
+use crate::scenario::{Checked, Layer, Observations, Stop, Traffic, play};
+use crate::vector::Vector;
+use crate::verdict::{Verdict, verdict, without_group_object};
+use crate::worker::{Failure, Launch, Limits, Worker};
+
+/// Something that can be run: a name, and how to start it.
+#[derive(Clone, Debug)]
+pub struct Target {
+    /// The adapter's or rogue's name.
+    pub name: String,
+    /// How to start it.
+    pub launch: Launch,
+}
+
+impl Target {
+    /// A built-in adapter, in a worker process of this binary.
+    pub fn built_in(program: PathBuf, name: &str) -> Self {
+        let arguments = vec!["worker".to_owned(), "--adapter".to_owned(), name.to_owned()];
+        Self { name: name.to_owned(), launch: Launch { program, arguments } }
+    }
+
+    /// A deliberately flawed implementation, likewise.
+    pub fn rogue(program: PathBuf, name: &str) -> Self {
+        let arguments = vec!["worker".to_owned(), "--rogue".to_owned(), name.to_owned()];
+        Self { name: name.to_owned(), launch: Launch { program, arguments } }
+    }
+}
+
+/// One vector, one layer: what was observed and what follows.
+#[derive(Clone, Debug)]
+pub struct Row {
+    /// The vector's id.
+    pub vector: String,
+    /// The layer.
+    pub layer: Layer,
+    /// What the checks found.
+    pub checks: Vec<Checked>,
+    /// What stopped the scenario, if anything did.
+    pub stop: Option<Stop>,
+    /// What follows.
+    pub verdict: Verdict,
+    /// Whether what decided was asked by the suite's own group management.
+    pub no_group_object: bool,
+    /// What crossed the server.
+    pub traffic: Traffic,
+    /// How long it took, in milliseconds, the start of the process included.
+    pub milliseconds: f64,
+}
+
+/// All rows of one implementation.
+#[derive(Clone, Debug)]
+pub struct Column {
+    /// The target's name.
+    pub name: String,
+    /// Who it says it is; `None` if it could not even be asked.
+    pub description: Option<Description>,
+    /// One for each vector and layer, in the order of the vectors.
+    pub rows: Vec<Row>,
+}
+
+/// How to run.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Which layers.
+    pub layers: Vec<Layer>,
+    /// What a scenario may use.
+    pub limits: Limits,
+    /// From what message texts are made.
+    pub seed: u64,
+    /// How many scenarios at a time.
+    pub jobs: usize,
+}
+
+/// Runs every vector against every target. `done` is called after each scenario, from any thread.
+pub fn run(targets: &[Target], vectors: &[Vector], settings: &Settings, done: &(dyn Fn() + Sync)) -> Vec<Column> {
+    let work = || {
+        let probed: Vec<Result<Description, Failure>> = targets
+            .par_iter()
+            .map(|target| Worker::start(&target.launch, settings.limits).and_then(|mut worker| probe(&mut worker)))
+            .collect();
+        let mut jobs = Vec::new();
+        for (column, _) in targets.iter().enumerate() {
+            for vector in vectors {
+                for layer in &settings.layers {
+                    jobs.push((column, vector, *layer));
+                }
+            }
+        }
+        let rows: Vec<(usize, Row)> = jobs
+            .par_iter()
+            .map(|(column, vector, layer)| {
+                let row = match &probed[*column] {
+                    Ok(description) => run_one(&targets[*column], description, vector, *layer, settings),
+                    Err(failure) => failed_row(vector, *layer, failure),
+                };
+                done();
+                (*column, row)
+            })
+            .collect();
+        let mut by_column: BTreeMap<usize, Vec<Row>> = BTreeMap::new();
+        for (column, row) in rows {
+            by_column.entry(column).or_default().push(row);
+        }
+        targets
+            .iter()
+            .zip(probed)
+            .enumerate()
+            .map(|(column, (target, probed))| Column {
+                name: target.name.clone(),
+                description: probed.ok(),
+                rows: by_column.remove(&column).unwrap_or_default(),
+            })
+            .collect()
+    };
+    match rayon::ThreadPoolBuilder::new().num_threads(settings.jobs).build() {
+        Ok(pool) => pool.install(work),
+        // Without threads of its own the run is slower, not wrong.
+        Err(_) => work(),
+    }
+}
+
+/// Runs one vector against one target at one layer.
+pub fn run_one(target: &Target, description: &Description, vector: &Vector, layer: Layer, settings: &Settings) -> Row {
+    let start = Instant::now();
+    let observations = observe(target, description, vector, layer, settings);
+    let milliseconds = start.elapsed().as_secs_f64() * 1000.0;
+    let verdict = verdict(layer, &observations.checks, observations.stop.as_ref());
+    Row {
+        vector: vector.id.clone(),
+        layer,
+        verdict,
+        no_group_object: without_group_object(&observations.checks),
+        checks: observations.checks,
+        stop: observations.stop,
+        traffic: observations.traffic,
+        milliseconds,
+    }
+}
+
+/// The same, with everything that happened.
+pub fn observe(
+    target: &Target,
+    description: &Description,
+    vector: &Vector,
+    layer: Layer,
+    settings: &Settings,
+) -> Observations {
+    play(vector, description, &target.launch, layer, settings.limits, settings.seed)
+}
+
+fn failed_row(vector: &Vector, layer: Layer, failure: &Failure) -> Row {
+    let stop = Some(Stop::Failed { step: 0, failure: failure.clone() });
+    Row {
+        vector: vector.id.clone(),
+        layer,
+        verdict: verdict(layer, &[], stop.as_ref()),
+        no_group_object: false,
+        checks: Vec::new(),
+        stop,
+        traffic: Traffic::default(),
+        milliseconds: 0.0,
+    }
+}

@@ -1,0 +1,382 @@
+//! An implementation in a child process, driven over the stdio protocol, with limits on time and memory.
+//!
+//! Whatever the child does (panic, abort, hang, eat memory, talk nonsense) becomes a [`Failure`], never the end of the
+//! run; when the [`Worker`] is dropped the child is gone.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, channel, sync_channel};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use e2esm_adapter::{
+    Answer, Call, Description, DeviceId, Error, Event, Fact, Frame, PROTOCOL_VERSION, Reply, ReplyFrame, Request,
+    Stance,
+};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// The longest line that a child may print, in bytes; beyond it the child is talking nonsense.
+const MAX_LINE: u64 = 64 << 20;
+/// How much of a child's stderr is kept for the report, in bytes.
+const MAX_STDERR: u64 = 16 << 10;
+/// How often the child's memory is looked at while it works.
+const MEMORY_INTERVAL: Duration = Duration::from_millis(20);
+
+/// What a child may use in one scenario.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Limits {
+    /// Wall time, in seconds.
+    pub seconds: f64,
+    /// Resident memory, in bytes. Not address space: an address-space limit breaks runtimes that reserve much of it.
+    pub memory_bytes: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { seconds: 30.0, memory_bytes: 2 << 30 }
+    }
+}
+
+/// How to start a child.
+#[derive(Clone, Debug)]
+pub struct Launch {
+    /// The program.
+    pub program: std::path::PathBuf,
+    /// Its arguments.
+    pub arguments: Vec<String>,
+}
+
+/// How a child ended a scenario that it should have gone on with.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema, thiserror::Error)]
+#[serde(tag = "failure", rename_all = "snake_case")]
+pub enum Failure {
+    /// It could not be started.
+    #[error("could not be started: {reason}")]
+    NotStarted {
+        /// Why.
+        reason: String,
+    },
+    /// It panicked.
+    #[error("panicked: {message}")]
+    Panicked {
+        /// What it said.
+        message: String,
+    },
+    /// It ended otherwise: aborted, was killed, closed its output.
+    #[error("ended ({status}): {stderr}")]
+    Ended {
+        /// How.
+        status: String,
+        /// The end of what it said on stderr.
+        stderr: String,
+    },
+    /// It did not answer in time, and was killed.
+    #[error("did not answer within the scenario's {seconds} s and was killed")]
+    TimedOut {
+        /// The limit, in whole seconds.
+        seconds: u64,
+    },
+    /// It used too much memory, and was killed.
+    #[error("used more than {megabytes} MB of resident memory and was killed")]
+    OutOfMemory {
+        /// The limit.
+        megabytes: u64,
+    },
+    /// It answered with something that is not an answer to the question.
+    #[error("answered nonsense: {reason}")]
+    Nonsense {
+        /// What.
+        reason: String,
+    },
+}
+
+/// What came of a call, with what the device noticed.
+#[derive(Clone, Debug)]
+pub struct Called {
+    /// The answer, or the refusal.
+    pub result: Result<Answer, Error>,
+    /// What the device noticed.
+    pub events: Vec<Event>,
+}
+
+/// A running child.
+pub struct Worker {
+    child: Child,
+    outbox: Sender<Vec<u8>>,
+    lines: Receiver<Result<Vec<u8>, String>>,
+    stderr: Receiver<String>,
+    limits: Limits,
+    deadline: Instant,
+    next_id: u64,
+}
+
+impl Worker {
+    /// Starts a child. Its time runs from now.
+    ///
+    /// # Errors
+    /// [`Failure::NotStarted`].
+    pub fn start(launch: &Launch, limits: Limits) -> Result<Self, Failure> {
+        let not_started = |reason: std::io::Error| Failure::NotStarted { reason: reason.to_string() };
+        let mut child = Command::new(&launch.program)
+            .args(&launch.arguments)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .env("RUST_BACKTRACE", "0")
+            .spawn()
+            .map_err(not_started)?;
+        let (Some(stdin), Some(stdout), Some(stderr)) = (child.stdin.take(), child.stdout.take(), child.stderr.take())
+        else {
+            return Err(Failure::NotStarted { reason: "its pipes are missing".to_owned() });
+        };
+        // Written by a thread of its own: a child that does not read must not hold up the one who watches the clock.
+        let (outbox, requests) = channel::<Vec<u8>>();
+        thread::spawn(move || {
+            let mut stdin = stdin;
+            for request in requests {
+                if stdin.write_all(&request).and_then(|()| stdin.flush()).is_err() {
+                    return;
+                }
+            }
+        });
+        let (line_sender, lines) = sync_channel(1);
+        thread::spawn(move || read_lines(BufReader::new(stdout), &line_sender));
+        let (stderr_sender, stderr_text) = sync_channel(1);
+        thread::spawn(move || {
+            let mut stderr = stderr;
+            let mut kept = Vec::new();
+            // Errors end the text, nothing more; the rest is read away so that the child never blocks on it.
+            let _ = stderr.by_ref().take(MAX_STDERR).read_to_end(&mut kept);
+            let _ = std::io::copy(&mut stderr, &mut std::io::sink());
+            let _ = stderr_sender.send(String::from_utf8_lossy(&kept).into_owned());
+        });
+        let deadline = Instant::now() + Duration::from_secs_f64(limits.seconds);
+        Ok(Self { child, outbox, lines, stderr: stderr_text, limits, deadline, next_id: 1 })
+    }
+
+    /// Asks the child who it is.
+    ///
+    /// # Errors
+    /// A [`Failure`], above all `Nonsense` for another version of the protocol.
+    pub fn hello(&mut self) -> Result<Description, Failure> {
+        match self.request(Request::Hello {})?.reply {
+            Reply::Hello { version: PROTOCOL_VERSION, description } => Ok(*description),
+            Reply::Hello { version, .. } => Err(Failure::Nonsense {
+                reason: format!("it speaks version {version} of the protocol, expected {PROTOCOL_VERSION}"),
+            }),
+            other => Err(unexpected("hello", &other)),
+        }
+    }
+
+    /// Makes a device.
+    ///
+    /// # Errors
+    /// A [`Failure`]; the inner error is the adapter's refusal.
+    pub fn device(&mut self, handle: &DeviceId, id: &DeviceId) -> Result<Result<(), Error>, Failure> {
+        self.done(Request::Device { handle: handle.to_string(), id: id.clone() })
+    }
+
+    /// Makes a device from a copied state.
+    ///
+    /// # Errors
+    /// A [`Failure`]; the inner error is the adapter's refusal.
+    pub fn restore(
+        &mut self,
+        handle: &DeviceId,
+        id: &DeviceId,
+        state: e2esm_adapter::Bytes,
+    ) -> Result<Result<(), Error>, Failure> {
+        self.done(Request::Restore { handle: handle.to_string(), id: id.clone(), state })
+    }
+
+    /// Sets a device's stance.
+    ///
+    /// # Errors
+    /// A [`Failure`].
+    pub fn stance(&mut self, handle: &DeviceId, stance: Stance) -> Result<(), Failure> {
+        self.done(Request::Stance { handle: handle.to_string(), stance })?
+            .map_err(|error| Failure::Nonsense { reason: format!("it refused a stance: {error}") })
+    }
+
+    fn done(&mut self, request: Request) -> Result<Result<(), Error>, Failure> {
+        match self.request(request)?.reply {
+            Reply::Ok(_) => Ok(Ok(())),
+            Reply::Error(error) => Ok(Err(error)),
+            other => Err(unexpected("a device", &other)),
+        }
+    }
+
+    /// Calls a device, and answers its questions with `decide` until it is done.
+    ///
+    /// # Errors
+    /// A [`Failure`].
+    pub fn call(
+        &mut self,
+        handle: &DeviceId,
+        call: Call,
+        mut decide: impl FnMut(&mut Self, &Fact) -> Result<bool, Failure>,
+    ) -> Result<Called, Failure> {
+        let mut frame = self.request(Request::Call { handle: handle.to_string(), call })?;
+        loop {
+            match frame.reply {
+                Reply::Ok(answer) => return Ok(Called { result: Ok(*answer), events: frame.events }),
+                Reply::Error(error) => return Ok(Called { result: Err(error), events: frame.events }),
+                Reply::Undecided { token, fact } => {
+                    let answer = decide(self, &fact)?;
+                    frame = self.request(Request::Resume { handle: handle.to_string(), token, answer })?;
+                }
+                other @ Reply::Hello { .. } => return Err(unexpected("a call", &other)),
+            }
+        }
+    }
+
+    /// Sends a line that is no request of this protocol and expects the refusal `unsupported`: whoever answers anything
+    /// else would also claim to have passed what it never ran.
+    ///
+    /// # Errors
+    /// [`Failure::Nonsense`].
+    pub fn probe_unknown_verb(&mut self) -> Result<(), Failure> {
+        let id = self.take_id();
+        self.write(format!("{{\"id\":{id},\"request\":{{\"no_such_verb_{id}\":{{}}}}}}\n").into_bytes())?;
+        match self.reply(id)?.reply {
+            Reply::Error(Error { class: e2esm_adapter::ErrorClass::Unsupported, .. }) => Ok(()),
+            other => Err(unexpected("a verb that does not exist (`unsupported` was expected)", &other)),
+        }
+    }
+
+    fn take_id(&mut self) -> u64 {
+        let id = self.next_id;
+        self.next_id += 1;
+        id
+    }
+
+    fn request(&mut self, request: Request) -> Result<ReplyFrame, Failure> {
+        let id = self.take_id();
+        let mut line = serde_json::to_vec(&Frame { id, request })
+            .map_err(|error| Failure::Nonsense { reason: error.to_string() })?;
+        line.push(b'\n');
+        self.write(line)?;
+        self.reply(id)
+    }
+
+    fn write(&mut self, line: Vec<u8>) -> Result<(), Failure> {
+        self.outbox.send(line).map_err(|_| self.ended())
+    }
+
+    fn reply(&mut self, id: u64) -> Result<ReplyFrame, Failure> {
+        let line = loop {
+            let now = Instant::now();
+            if now >= self.deadline {
+                self.kill();
+                return Err(Failure::TimedOut { seconds: self.limits.seconds.ceil() as u64 });
+            }
+            match self.lines.recv_timeout(MEMORY_INTERVAL.min(self.deadline - now)) {
+                Ok(Ok(line)) => break line,
+                Ok(Err(reason)) => {
+                    self.kill();
+                    return Err(Failure::Nonsense { reason });
+                }
+                Err(RecvTimeoutError::Timeout) => self.check_memory()?,
+                Err(RecvTimeoutError::Disconnected) => return Err(self.ended()),
+            }
+        };
+        let frame: ReplyFrame = serde_json::from_slice(&line).map_err(|error| Failure::Nonsense {
+            reason: format!("{error}, in `{}`", String::from_utf8_lossy(&line[..line.len().min(120)])),
+        })?;
+        if frame.id != id {
+            return Err(Failure::Nonsense { reason: format!("it answered request {} to request {id}", frame.id) });
+        }
+        Ok(frame)
+    }
+
+    fn check_memory(&mut self) -> Result<(), Failure> {
+        match resident_bytes(self.child.id()) {
+            Some(bytes) if bytes > self.limits.memory_bytes => {
+                self.kill();
+                Err(Failure::OutOfMemory { megabytes: self.limits.memory_bytes >> 20 })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn kill(&mut self) {
+        // An error here means that it is gone already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+
+    /// The child has closed its output: how did it end?
+    fn ended(&mut self) -> Failure {
+        let status = self.wait_briefly();
+        let stderr = self.stderr.recv_timeout(Duration::from_millis(500)).unwrap_or_default();
+        match status {
+            Some(status) if status.code() == Some(101) && stderr.contains("panicked at") => {
+                Failure::Panicked { message: panic_message(&stderr) }
+            }
+            Some(status) => Failure::Ended { status: status.to_string(), stderr: last_line(&stderr) },
+            None => Failure::Ended { status: "closed its output".to_owned(), stderr: last_line(&stderr) },
+        }
+    }
+
+    fn wait_briefly(&mut self) -> Option<ExitStatus> {
+        for _ in 0..50 {
+            if let Ok(Some(status)) = self.child.try_wait() {
+                return Some(status);
+            }
+            thread::sleep(Duration::from_millis(10));
+        }
+        self.kill();
+        None
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+fn unexpected(to: &str, reply: &Reply) -> Failure {
+    let shown = serde_json::to_string(reply).unwrap_or_default();
+    Failure::Nonsense { reason: format!("to {to} it answered {}", shown.chars().take(160).collect::<String>()) }
+}
+
+fn read_lines(mut stdout: impl BufRead, sender: &SyncSender<Result<Vec<u8>, String>>) {
+    loop {
+        let mut line = Vec::new();
+        let message = match stdout.by_ref().take(MAX_LINE).read_until(b'\n', &mut line) {
+            Ok(0) => return,
+            Ok(_) if line.ends_with(b"\n") => Ok(line),
+            Ok(_) if line.len() as u64 == MAX_LINE => Err(format!("a line of more than {} MB", MAX_LINE >> 20)),
+            Ok(_) => Err("its last line is not complete".to_owned()),
+            Err(error) => Err(error.to_string()),
+        };
+        let last = message.is_err();
+        if sender.send(message).is_err() || last {
+            return;
+        }
+    }
+}
+
+/// Resident memory of a process, where the system tells (Linux).
+fn resident_bytes(pid: u32) -> Option<u64> {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let line = status.lines().find(|line| line.starts_with("VmRSS:"))?;
+    let kilobytes: u64 = line.split_whitespace().nth(1)?.parse().ok()?;
+    Some(kilobytes * 1024)
+}
+
+fn panic_message(stderr: &str) -> String {
+    let mut lines = stderr.lines().skip_while(|line| !line.contains("panicked at"));
+    let place = lines.next().unwrap_or_default();
+    let message = lines.next().unwrap_or_default();
+    match place.split_once("panicked at ") {
+        Some((_, place)) => format!("{message} (at {})", place.trim_end_matches(':')),
+        None => message.to_owned(),
+    }
+}
+
+fn last_line(stderr: &str) -> String {
+    stderr.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or_default().to_owned()
+}

@@ -1,0 +1,137 @@
+//! The command line as a user meets it: exit codes, help, stable output.
+
+use std::process::{Command, Output};
+
+use serde_json::Value;
+
+fn e2esm(arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_e2esm")).args(arguments).env("NO_COLOR", "1").output().expect("e2esm runs")
+}
+
+fn stdout(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+#[test]
+fn misuse_is_exit_code_2_and_says_what_was_expected() {
+    for (arguments, word) in [
+        (vec!["run", "--adapter", "nosuch"], "expected one of openmls-rustcrypto"),
+        (vec!["run", "--vector", "nosuch/*"], "e2esm list vectors"),
+        (vec!["run", "--timeout", "-1"], "expected a number of seconds"),
+        (vec!["show", "nosuch/vector"], "e2esm list vectors"),
+        (vec!["explain", "removal/cannot-send", "--adapter", "nosuch"], "e2esm list adapters"),
+        (vec!["rogues", "--rogue", "nosuch"], "expected one of"),
+        (vec!["check", "/no/such/directory"], "/no/such/directory"),
+        (vec!["dance"], "unrecognized subcommand"),
+    ] {
+        let output = e2esm(&arguments);
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}: {}", stderr(&output));
+        assert!(stderr(&output).contains(word), "{arguments:?}: {}", stderr(&output));
+        assert!(output.stdout.is_empty(), "{arguments:?}");
+    }
+}
+
+#[test]
+fn help_teaches_and_completions_are_there() {
+    let help = stdout(&e2esm(&["--help"]));
+    for word in ["run", "list", "show", "explain", "check", "rogues", "completions", "Exit codes"] {
+        assert!(help.contains(word), "{help}");
+    }
+    for shell in ["bash", "zsh", "fish"] {
+        assert!(stdout(&e2esm(&["completions", shell])).contains("e2esm"));
+    }
+}
+
+#[test]
+fn a_run_writes_its_results_whole_and_says_where() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let out = directory.path().join("deep/results");
+    let path = out.to_string_lossy().into_owned();
+    let output = e2esm(&["run", "--vector", "authentication/roundtrip", "--adapter", "vodozemac", "--out", &path]);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    assert!(!stdout(&output).contains('\u{1b}'), "NO_COLOR is respected");
+    let files: Vec<_> =
+        std::fs::read_dir(&out).expect("results").map(|entry| entry.expect("an entry").file_name()).collect();
+    assert_eq!(files, ["vodozemac.json"], "no temporary file is left");
+    let results: e2esm::results::Results =
+        serde_json::from_slice(&std::fs::read(out.join("vodozemac.json")).expect("a file")).expect("results");
+    assert_eq!(results.vectors.len(), 1);
+    assert!(results.benchmarks.is_empty());
+}
+
+/// Everything that may differ between two runs: times.
+fn without_times(value: &mut Value) {
+    match value {
+        Value::Object(fields) => {
+            for name in ["milliseconds", "started_unix"] {
+                fields.remove(name);
+            }
+            fields.values_mut().for_each(without_times);
+        }
+        Value::Array(items) => items.iter_mut().for_each(without_times),
+        _ => {}
+    }
+}
+
+#[test]
+fn two_runs_differ_only_in_times() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let path = directory.path().to_string_lossy().into_owned();
+    let run = |jobs: &str| {
+        let output = e2esm(&["run", "--format", "json", "--out", &path, "--jobs", jobs, "--vector", "removal/*"]);
+        assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+        let mut value: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+        without_times(&mut value);
+        for results in value.as_array_mut().expect("one for each implementation") {
+            results["run"]["jobs"].take();
+            // Lengths of signatures and of padding are the libraries' own random values.
+            strip(results, "traffic");
+        }
+        value
+    };
+    assert_eq!(run("1"), run("3"));
+}
+
+fn strip(value: &mut Value, name: &str) {
+    match value {
+        Value::Object(fields) => {
+            fields.remove(name);
+            fields.values_mut().for_each(|value| strip(value, name));
+        }
+        Value::Array(items) => items.iter_mut().for_each(|value| strip(value, name)),
+        _ => {}
+    }
+}
+
+#[test]
+fn junit_has_one_case_for_each_vector_and_layer() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let path = directory.path().to_string_lossy().into_owned();
+    let output =
+        e2esm(&["run", "--format", "junit", "--out", &path, "--adapter", "vodozemac", "--vector", "device-addition/*"]);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    assert_eq!(stdout(&output).matches("<testcase ").count(), 18);
+}
+
+#[test]
+fn the_verdicts_of_all_built_in_implementations() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let path = directory.path().to_string_lossy().into_owned();
+    let output = e2esm(&["run", "--format", "json", "--out", &path]);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    let all: Vec<e2esm::results::Results> = serde_json::from_slice(&output.stdout).expect("results");
+    let mut lines = Vec::new();
+    for results in &all {
+        let name = results.adapter.as_ref().map_or("?", |adapter| adapter.name.as_str());
+        for vector in &results.vectors {
+            let verdicts: Vec<_> = vector.layers.values().map(|result| result.verdict.label()).collect();
+            lines.push(format!("{:<44} {name:<20} {}", vector.id, verdicts.join(" | ")));
+        }
+    }
+    lines.sort();
+    insta::assert_snapshot!("verdicts", lines.join("\n"));
+}

@@ -1,0 +1,56 @@
+//! The checked-in schemas are those of the types, and every file of ours keeps to its own.
+
+use std::path::{Path, PathBuf};
+
+use e2esm::vector::load::embedded;
+use serde_json::Value;
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
+fn json(path: &Path) -> Value {
+    let text = std::fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    serde_json::from_str(&text).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+#[test]
+fn the_checked_in_schemas_are_current() {
+    for (path, schema) in e2esm::schema::all() {
+        let ours = json(&root().join(path));
+        assert_eq!(ours, schema.to_value(), "{path} is stale: run `cargo run --release -- schema .`");
+    }
+}
+
+#[test]
+fn every_vector_keeps_to_the_schema() {
+    let schema = json(&root().join("vectors/schema/vector.json"));
+    let validator = jsonschema::validator_for(&schema).expect("the schema itself is sound");
+    let mut count = 0;
+    for vector in embedded().expect("the embedded vectors are well-formed").vectors {
+        let path = root().join("vectors").join(format!("{}.json", vector.id));
+        let problems: Vec<_> = validator.iter_errors(&json(&path)).map(|error| error.to_string()).collect();
+        assert!(problems.is_empty(), "{}: {problems:?}", path.display());
+        count += 1;
+    }
+    assert!(count >= 50, "only {count} vectors");
+}
+
+#[test]
+fn the_schema_refuses_unknown_fields() {
+    let schema = json(&root().join("vectors/schema/vector.json"));
+    let validator = jsonschema::validator_for(&schema).expect("the schema itself is sound");
+    let mut vector = json(&root().join("vectors/authentication/roundtrip.json"));
+    assert!(validator.is_valid(&vector));
+    vector["surprise"] = Value::Bool(true);
+    assert!(!validator.is_valid(&vector));
+}
+
+#[test]
+fn the_evidence_names_every_built_in_implementation() {
+    let evidence = e2esm::evidence::Evidence::all().expect("evidence.json is well-formed");
+    for adapter in e2esm::registry::built_in() {
+        let name = adapter.describe().implementation;
+        assert!(evidence.iter().any(|entry| entry.implementation == name), "no evidence about {name}");
+    }
+}
