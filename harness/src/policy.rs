@@ -296,6 +296,8 @@ impl App {
             .filter(|list| {
                 list.user == *user && list.holds() && known.as_ref().is_none_or(|key| *key == list.policy_key)
             })
+            // Of lists of one version the first: that is what an honest directory shows somebody who knows no key yet.
+            .rev()
             .max_by_key(|list| list.version)?;
         let pin = self.pins.entry(user.clone()).or_insert_with(|| Pin {
             account_key: None,

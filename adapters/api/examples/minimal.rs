@@ -1,7 +1,7 @@
 //! An adapter in one file, as a start for your own: real cryptography, and a protocol as small as it can be.
 //!
 //! Every device has one X25519 key pair for life, and whatever goes to a group is sealed for each member apart. That
-//! authenticates the sender and nothing more: a leaked key opens everything, nothing heals, a replay is read twice. So this
+//! authenticates the sender and nothing more: a leaked key opens everything, nothing heals, a replay is read twice. It
 //! is no implementation under test; `describe` says what it cannot do. `main` serves it over stdin and stdout.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -20,14 +20,14 @@ use serde::{Deserialize, Serialize};
 use sha2::Sha256;
 use x25519_dalek::{PublicKey, StaticSecret};
 
-// Where questions are put. The primitives ask nothing, so all of these are the group management's own; a question that a
-// library puts is a `DecisionPoint::library("TheLibrarys::name_for_the_place")`.
+// Where questions are put. The primitives ask nothing, so all of these are the group management's own; a question that
+// a library puts is a `DecisionPoint::library("TheLibrarys::name_for_the_place")`.
 const WHOSE_KEY: DecisionPoint = DecisionPoint::group_management("MinimalDevice::ask_whose");
 const SENDER: DecisionPoint = DecisionPoint::group_management("MinimalDevice::receive");
 const CHANGE: DecisionPoint = DecisionPoint::group_management("MinimalDevice::receive_change");
 const WELCOME: DecisionPoint = DecisionPoint::group_management("MinimalDevice::receive_welcome");
 
-/// Why this code does not have a capability: a property of the protocol, or a gap. Whoever adds a capability must answer here.
+/// Why a capability is missing: a property of the protocol, or a gap. A new one does not compile without an answer.
 fn missing(capability: Capability) -> Option<&'static str> {
     use Capability::*;
     Some(match capability {
@@ -117,14 +117,23 @@ impl MinimalDevice {
         Ok(XChaCha20Poly1305::new(&okm.into()))
     }
 
-    fn seal(&self, mut packet: Packet, to: &BTreeSet<DeviceId>, msg: &[u8]) -> Result<Packet, Error> {
+    /// `msg` in a packet with a box for each of `readers`.
+    fn seal(
+        &self,
+        kind: PacketKind,
+        group: &GroupId,
+        readers: &BTreeSet<DeviceId>,
+        msg: &[u8],
+    ) -> Result<Packet, Error> {
+        let (group, from, to) = (group.clone(), self.me.clone(), Address::Group(group.clone()));
+        let mut packet = Packet { kind, group, from, to, opens_session: false, bytes: Bytes::default(), seal: None };
         let mut boxes = BTreeMap::new();
-        for device in to {
-            let no_key = || Error::new(ErrorClass::NoKey, format!("no key of {device}"));
-            let (nonce, aad) = (XChaCha20Poly1305::generate_nonce(OsRng), context(&packet, device)?);
-            let cipher = self.cipher(self.keys.get(device).ok_or_else(no_key)?)?;
+        for reader in readers {
+            let no_key = || Error::new(ErrorClass::NoKey, format!("no key of {reader}"));
+            let cipher = self.cipher(self.keys.get(reader).ok_or_else(no_key)?)?;
+            let (nonce, aad) = (XChaCha20Poly1305::generate_nonce(OsRng), context(&packet, reader)?);
             let sealed = cipher.encrypt(&nonce, Payload { msg, aad: &aad.0 }).map_err(Error::internal)?;
-            boxes.insert(device.clone(), Bytes([nonce.as_slice(), &sealed].concat()));
+            boxes.insert(reader.clone(), Bytes([nonce.as_slice(), &sealed].concat()));
         }
         packet.bytes = json(&Boxes { key: self.key.clone(), boxes })?;
         Ok(packet)
@@ -141,8 +150,8 @@ impl MinimalDevice {
     }
 }
 
-/// The questions, and what a packet does. Each call first refuses and asks, then writes: one that waits for an answer is
-/// made again from its start, and must find the device as it was.
+/// The questions, and what a packet does. Each call first refuses and asks, then writes: one that waits for an answer
+/// is made again from its start, and must find the device as it was.
 impl MinimalDevice {
     fn group(&self, group: &GroupId) -> Result<&Group, Error> {
         self.groups.get(group).ok_or_else(|| Error::bad_request(format!("no group {group}")))
@@ -155,17 +164,15 @@ impl MinimalDevice {
         members.contains(&self.me).then_some(members).ok_or_else(outside)
     }
 
-    fn packet(&self, group: &GroupId, kind: PacketKind, to: Address) -> Packet {
-        let (group, from) = (group.clone(), self.me.clone());
-        Packet { kind, group, from, to, opens_session: false, bytes: Bytes::default(), seal: None }
-    }
-
     /// Nothing here can tell whose key this is: the application is asked, unless it has said so before.
     fn ask_whose(&self, device: &DeviceId, key: &Bytes) -> Result<(), Error> {
         self.cipher(key)?;
         let (device, previous) = (device.clone(), self.keys.get(device).cloned());
         if previous.as_ref() == Some(key) {
             return Ok(());
+        }
+        if device == self.me {
+            return Err(Error::new(ErrorClass::UntrustedIdentity, "not this device's own key"));
         }
         self.notebook.require(WHOSE_KEY, Fact::Identity { device, identity: identity(key), previous })
     }
@@ -266,14 +273,14 @@ impl Device for MinimalDevice {
         for Bundle { device, bytes } in &change.add {
             self.learn(device, bytes);
         }
-        let announcement = self.packet(group, PacketKind::Change, Address::Group(group.clone()));
-        let announcement = self.seal(announcement, &before, &json(change)?.0)?;
+        let announcement = self.seal(PacketKind::Change, group, &before, &json(change)?.0)?;
         let pending = Some(announcement.bytes.clone());
-        let keys: BTreeMap<&DeviceId, &Bytes> = self.keys.iter().filter(|(device, _)| after.contains(device)).collect();
         let mut packets = vec![announcement];
+        let keys: BTreeMap<&DeviceId, &Bytes> = self.keys.iter().filter(|(device, _)| after.contains(device)).collect();
         for Bundle { device, .. } in &change.add {
-            let welcome = self.packet(group, PacketKind::Welcome, Address::Device(device.clone()));
-            packets.push(self.seal(welcome, &BTreeSet::from([device.clone()]), &json(&keys)?.0)?);
+            let reader = BTreeSet::from([device.clone()]);
+            let welcome = self.seal(PacketKind::Welcome, group, &reader, &json(&keys)?.0)?;
+            packets.push(Packet { to: Address::Device(device.clone()), ..welcome });
         }
         self.groups.insert(group.clone(), Group { members: before, pending });
         Ok(Output::packets(packets))
@@ -282,8 +289,7 @@ impl Device for MinimalDevice {
     fn send(&mut self, group: &GroupId, plaintext: &[u8]) -> Result<Output, Error> {
         let mut to = self.own_group(group)?.clone();
         to.remove(&self.me);
-        let message = self.packet(group, PacketKind::Message, Address::Group(group.clone()));
-        Ok(Output::packets(vec![self.seal(message, &to, plaintext)?]))
+        Ok(Output::packets(vec![self.seal(PacketKind::Message, group, &to, plaintext)?]))
     }
 
     fn receive(&mut self, packet: &Packet) -> Result<Output, Error> {

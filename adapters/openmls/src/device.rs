@@ -13,8 +13,7 @@ use openmls::messages::group_info::VerifiableGroupInfo;
 use openmls::prelude::tls_codec::{DeserializeBytes, Serialize};
 use openmls::prelude::{
     ContentType, KeyPackage, KeyPackageBundle, KeyPackageRef, LeafNodeIndex, LeafNodeParameters, MlsMessageBodyIn,
-    MlsMessageIn, MlsMessageOut, ProcessedMessageContent, Proposal, ProposalOrRefType, ProtocolMessage,
-    ProtocolVersion, Sender, Welcome,
+    MlsMessageIn, MlsMessageOut, ProcessedMessageContent, ProtocolMessage, ProtocolVersion, Sender, Welcome,
 };
 use openmls_basic_credential::SignatureKeyPair;
 use openmls_rust_crypto::MemoryStorage;
@@ -258,21 +257,17 @@ impl<C: Backend> OpenMlsDevice<C> {
         }
     }
 
-    /// The devices that each need the Welcome: in the order of the Add proposals, by the name under which they were
-    /// fetched, or under which they proposed themselves.
-    fn welcomed(staged: &StagedCommit, bundles: &[Bundle]) -> Result<Vec<DeviceId>, Error> {
-        let mut fetched = bundles.iter().map(|bundle| bundle.device.clone());
+    /// The devices that each need the Welcome: by the name under which their key package was fetched, or under which they
+    /// proposed themselves.
+    fn welcomed(staged: &StagedCommit, fetched: &HashMap<Vec<u8>, DeviceId>) -> Result<Vec<DeviceId>, Error> {
         staged
-            .queued_proposals()
-            .filter_map(|queued| match queued.proposal() {
-                Proposal::Add(add) => Some((queued.proposal_or_ref_type(), add)),
-                _ => None,
-            })
-            .map(|(kind, add)| match kind {
-                ProposalOrRefType::Proposal => {
-                    fetched.next().ok_or_else(|| Error::internal("the commit adds more than was asked for"))
+            .add_proposals()
+            .map(|queued| {
+                let key_package = queued.add_proposal().key_package();
+                match fetched.get(key_package.hpke_init_key().as_slice()) {
+                    Some(device) => Ok(device.clone()),
+                    None => name_in(key_package.leaf_node().credential()),
                 }
-                ProposalOrRefType::Reference => name_in(add.key_package().leaf_node().credential()),
             })
             .collect()
     }
@@ -335,6 +330,12 @@ impl<C: Backend> Device for OpenMlsDevice<C> {
         for (shown, previous) in shown.iter().zip(previous_keys(&seat.group, shown.iter())) {
             self.notebook.require(ADDING, identity(shown, previous))?;
         }
+        let fetched = change
+            .add
+            .iter()
+            .zip(&add)
+            .map(|(bundle, key_package)| (key_package.hpke_init_key().as_slice().to_vec(), bundle.device.clone()))
+            .collect();
         let remove = leaves_to_remove(&seat.group, &change.remove)?;
 
         let Self { groups, provider, notebook, signer, fault, .. } = self;
@@ -351,7 +352,7 @@ impl<C: Backend> Device for OpenMlsDevice<C> {
             notebook.note(Event::ChangeDropped { group: group.clone() });
         }
         let staged = seat.group.pending_commit().ok_or_else(|| Error::internal("the commit is not pending"))?;
-        let welcomed = Self::welcomed(staged, &change.add)?;
+        let welcomed = Self::welcomed(staged, &fetched)?;
 
         let mut packets = vec![self.packet(PacketKind::Change, group, Address::Group(group.clone()), commit)];
         if let Some(welcome) = welcome {

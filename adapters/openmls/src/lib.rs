@@ -1,8 +1,8 @@
 //! openmls 0.9.2 behind the suite's trait, with either of its crypto providers.
 //!
-//! The code is written once, generic over the [`Backend`](provider::Backend); the two adapters differ in nothing else.
-//! An honest device calls the library as its user manual shows. What only an attacker does lives apart: [`bent`] (an
-//! insider's faults), [`relabel`] (an insider under another member's name), [`outsider`] (forgeries) and [`thief`] (what a
+//! The code is written once, generic over the backend; the two adapters differ in nothing else.
+//! An honest device calls the library as its user manual shows. What only an attacker does lives apart: `bent` (an
+//! insider's faults), `relabel` (an insider under another member's name), `outsider` (forgeries) and `thief` (what a
 //! copied state is good for beyond the library).
 //!
 //! `README.md` lists the configuration, the decision points with their sources, and what is unsupported.

@@ -18,9 +18,9 @@ use crate::wire::{Body, Content, Invitation, RosterChange, from_json, to_json};
 
 /// One device of a library without a group object.
 ///
-/// Every question is put before anything changes. Where a library has to decrypt before it is known what is to be asked,
-/// the opened content is held until its packet comes again; where a session has to be opened first, its peer's former
-/// state is put back.
+/// Every question is put before anything changes. Where a library has to decrypt before it is known what is to be
+/// asked, the opened content is held until its packet comes again; where a session has to be opened first, its peer's
+/// former state is put back.
 pub struct GroupDevice<P> {
     pub(crate) me: DeviceId,
     pub(crate) primitives: P,
@@ -98,8 +98,8 @@ impl<P: Primitives> GroupDevice<P> {
         Packet { kind, group: group.clone(), from: self.me.clone(), to, opens_session, bytes, seal: None }
     }
 
-    /// Opens a session from each bundle and goes on with `then`. If a decision is waited for, even after the last session was
-    /// opened, there are none: the same call will be made again, and is to ask and notice the same things.
+    /// Opens a session from each bundle and goes on with `then`. If a decision is waited for, even after the last
+    /// session was opened, there are none: the same call will be made again, and is to ask and notice the same things.
     pub(crate) fn introducing<T>(
         &mut self,
         bundles: &[Bundle],
@@ -327,8 +327,8 @@ impl<P: Primitives> GroupDevice<P> {
         self.hand_over(id, device, packets)
     }
 
-    /// Encrypts to `to` the keys of what was sent before: one's own as they were first handed out, and those of others where
-    /// the library can export them.
+    /// Encrypts to `to` the keys of what was sent before: one's own as they were first handed out, and those of others
+    /// where the library can export them.
     fn seal_history(&mut self, id: &GroupId, to: &DeviceId) -> Result<Vec<Packet>, Error> {
         let mut packets = Vec::new();
         for key in self.group(id)?.archive().to_vec() {
@@ -344,7 +344,8 @@ impl<P: Primitives> GroupDevice<P> {
         Ok(packets)
     }
 
-    /// Sends what [`seal_history`](Self::seal_history) made. The present sender key is among it if it is in the archive.
+    /// Sends what [`seal_history`](Self::seal_history) made. The present sender key is among it if it is in the
+    /// archive.
     fn hand_over(&mut self, id: &GroupId, to: &DeviceId, packets: Vec<Packet>) -> Result<Output, Error> {
         let account_key = self.account_key(to)?;
         let group = self.group_mut(id)?;

@@ -40,7 +40,8 @@ impl<P: Primitives> GroupDevice<P> {
         Ok(Forged::Packets(packets))
     }
 
-    /// A change, and the invitations that let those slipped in take part: a ghost that has no roster could not even try.
+    /// A change, and the invitations that let those slipped in take part: a ghost that has no roster could not even
+    /// try.
     pub(crate) fn forge_change(
         &mut self,
         group: &KnownGroup,

@@ -22,13 +22,13 @@ enum Key {
     /// There is none, or it has been retired: the next send makes one, and nobody is to be asked.
     None,
     InUse,
-    /// A send has begun to replace it and was not completed, so that the library has a key already that nobody holds: the
-    /// next send makes another, and asks what that send asked.
+    /// A send has begun to replace it and was not completed, so that the library has a key already that nobody holds:
+    /// the next send makes another, and asks what that send asked.
     HalfReplaced,
 }
 
-/// What the group management remembers of one group. Which members are still owed the sender key, and which holders have
-/// left, is kept and not computed, so that a send to a large group costs no walk through the roster.
+/// What the group management remembers of one group. Which members are still owed the sender key, and which holders
+/// have left, is kept and not computed, so that a send to a large group costs no walk through the roster.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Group {
     me: DeviceId,
@@ -37,13 +37,14 @@ pub(crate) struct Group {
     key: Key,
     /// Everybody who was ever given the present sender key.
     holders: BTreeSet<DeviceId>,
-    /// Members to whom the present sender key has yet to be sent. Those that hold it but have a new session since are here too.
+    /// Members to whom the present sender key has yet to be sent. Those that hold it but have a new session since are
+    /// here too.
     owed: BTreeSet<DeviceId>,
     /// Holders who are no longer in the roster.
     stale: BTreeSet<DeviceId>,
     outbox: Outbox,
-    /// Every sender key of this device's own, as it was first handed out. Kept to be shared with newcomers, as an application
-    /// keeps its users' messages; not part of an exported state, or no protocol would have forward secrecy.
+    /// Every sender key of this device's own, as it was first handed out. Kept to be shared with newcomers, as an
+    /// application keeps its users' messages; not part of an exported state, or no protocol would have forward secrecy.
     #[serde(skip)]
     archive: Vec<Bytes>,
 }
@@ -75,8 +76,8 @@ impl Group {
         self.roster.contains(device)
     }
 
-    /// Takes a device into the roster; `false` if it was in. Even one that has been here before is owed the sender key: it
-    /// may have been reinstalled since.
+    /// Takes a device into the roster; `false` if it was in. Even one that has been here before is owed the sender key:
+    /// it may have been reinstalled since.
     pub(crate) fn join(&mut self, device: &DeviceId) -> bool {
         let joined = self.roster.insert(device.clone());
         if joined && *device != self.me {

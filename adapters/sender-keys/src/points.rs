@@ -1,5 +1,5 @@
-//! Where the group management asks: each point is named after the method of [`GroupDevice`](crate::GroupDevice) that puts
-//! the question.
+//! Where the group management asks: each point is named after the method of [`GroupDevice`](crate::GroupDevice) that
+//! puts the question.
 
 use e2esm_adapter::DecisionPoint;
 

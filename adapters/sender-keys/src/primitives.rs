@@ -1,12 +1,12 @@
 //! What a library without a group object offers: pairwise sessions and sender keys.
 //!
 //! An implementation translates and nothing else. It puts the questions that *its library* hands to the application, at
-//! points named after the library's API ([`Fact::Identity`], [`Fact::UnsignedPrekey`], [`Fact::Sender`], [`Fact::Replay`]);
-//! everything about groups is asked by [`GroupDevice`](crate::GroupDevice).
+//! points named after the library's API ([`Fact::Identity`], [`Fact::UnsignedPrekey`], [`Fact::Sender`],
+//! [`Fact::Replay`]); everything about groups is asked by [`GroupDevice`](crate::GroupDevice).
 //!
-//! Two rules hold for every method. A call that returns an error leaves the keys as they were, so that the same call can
-//! be made again: this is what makes [`ErrorClass::UndecidedTrust`] work. And unless it is said otherwise, nothing here
-//! knows rosters: a group id is the name of a drawer with sender keys in it, whoever is in the group.
+//! Two rules hold for every method. A call that returns an error leaves the keys as they were, so that the same call
+//! can be made again: this is what makes [`ErrorClass::UndecidedTrust`] work. And unless it is said otherwise, nothing
+//! here knows rosters: a group id is the name of a drawer with sender keys in it, whoever is in the group.
 //!
 //! [`Fact::Identity`]: e2esm_adapter::Fact::Identity
 //! [`Fact::UnsignedPrekey`]: e2esm_adapter::Fact::UnsignedPrekey
@@ -42,8 +42,8 @@ pub trait Primitives: Send + Sized + 'static {
     /// What this device holds about one peer: sessions and known identity. See [`peer_state`](Self::peer_state).
     type PeerState;
 
-    /// The description of the adapter, with `group_object: false` and what this *library* leaves unsupported. What the group
-    /// management leaves unsupported is put in by [`GroupAdapter`](crate::GroupAdapter). An operation of
+    /// The description of the adapter, with `group_object: false` and what this *library* leaves unsupported. What the
+    /// group management leaves unsupported is put in by [`GroupAdapter`](crate::GroupAdapter). An operation of
     /// [`Device`](e2esm_adapter::Device) whose capability is listed there answers `Unsupported` and does not get here.
     fn describe() -> Description;
 
@@ -86,14 +86,14 @@ pub trait Primitives: Send + Sized + 'static {
     /// `BadRequest` for bytes that are no bundle.
     fn bundle_identity(&self, bundle: &Bundle) -> Result<Identity, Error>;
 
-    /// Opens a session from a bundle, from now on the one that is sent on; sessions with another identity of that device are
-    /// dropped. Asks what the library asks (an [`Identity`](e2esm_adapter::Fact::Identity); where the library leaves
-    /// prekey signatures to its caller, `UnsignedPrekey` if one does not hold) and notes `SessionOpened`, and `KeyChanged`
-    /// if the device was known by another account key.
+    /// Opens a session from a bundle, from now on the one that is sent on; sessions with another identity of that
+    /// device are dropped. Asks what the library asks (an [`Identity`](e2esm_adapter::Fact::Identity); where the
+    /// library leaves prekey signatures to its caller, `UnsignedPrekey` if one does not hold) and notes
+    /// `SessionOpened`, and `KeyChanged` if the device was known by another account key.
     ///
     /// # Errors
-    /// Those of the questions; `AuthFailed` where the library itself refuses a signature; `BadRequest` for bytes that are no
-    /// bundle.
+    /// Those of the questions; `AuthFailed` where the library itself refuses a signature; `BadRequest` for bytes that
+    /// are no bundle.
     fn introduce(&mut self, bundle: &Bundle) -> Result<(), Error>;
 
     /// Whether there is a session with `peer` to send on.
@@ -115,12 +115,12 @@ pub trait Primitives: Send + Sized + 'static {
     /// Encrypts to `peer` alone. Asks what the library asks before encrypting.
     ///
     /// # Errors
-    /// `NoKey` without a session; `UntrustedIdentity` where the application said that this identity is not to be used: the
-    /// caller then leaves the device out.
+    /// `NoKey` without a session; `UntrustedIdentity` where the application said that this identity is not to be used:
+    /// the caller then leaves the device out.
     fn encrypt(&mut self, peer: &DeviceId, plaintext: &[u8]) -> Result<Sealed, Error>;
 
-    /// Decrypts what the label says comes from `claimed`, opening a session if it is a prekey message. Asks what the library
-    /// asks on receiving, and notes `SessionOpened` and `KeyChanged` as [`introduce`](Self::introduce) does.
+    /// Decrypts what the label says comes from `claimed`, opening a session if it is a prekey message. Asks what the
+    /// library asks on receiving, and notes `SessionOpened` and `KeyChanged` as [`introduce`](Self::introduce) does.
     ///
     /// # Errors
     /// `NoKey` without a session or prekey for it; `AuthFailed`, `Duplicate`, `UntrustedIdentity` as the library says;
@@ -153,8 +153,8 @@ pub trait Primitives: Send + Sized + 'static {
     /// `NoKey` if none was made.
     fn group_encrypt(&mut self, group: &GroupId, plaintext: &[u8]) -> Result<Bytes, Error>;
 
-    /// For `Fault::RelabelledSender`: encrypts so that all but the signature fits a message of `other`, whose sender key
-    /// this device may hold.
+    /// For `Fault::RelabelledSender`: encrypts so that all but the signature fits a message of `other`, whose sender
+    /// key this device may hold.
     ///
     /// # Errors
     /// `NoKey` where the key of `other` would be needed and is not here.
@@ -164,8 +164,8 @@ pub trait Primitives: Send + Sized + 'static {
     /// library leaves these to its caller.
     ///
     /// # Errors
-    /// `NoKey`, `AuthFailed`, `Duplicate` as the library says; those of the questions; `BadRequest` for bytes that are no
-    /// message.
+    /// `NoKey`, `AuthFailed`, `Duplicate` as the library says; those of the questions; `BadRequest` for bytes that are
+    /// no message.
     fn group_decrypt(&mut self, group: &GroupId, claimed: &DeviceId, ciphertext: &[u8]) -> Result<Vec<u8>, Error>;
 
     /// The sender keys of others that this device could hand to a newcomer, each from the first position it knows. None
@@ -178,8 +178,8 @@ pub trait Primitives: Send + Sized + 'static {
         Ok(Vec::new())
     }
 
-    /// Takes a sender key that `from` handed on through its pairwise session. Asks `Sender` where the library leaves the
-    /// origin of such a key to its caller.
+    /// Takes a sender key that `from` handed on through its pairwise session. Asks `Sender` where the library leaves
+    /// the origin of such a key to its caller.
     ///
     /// # Errors
     /// `BadRequest` for bytes that are none; those of the question.
@@ -212,8 +212,8 @@ pub trait Primitives: Send + Sized + 'static {
     /// `BadRequest` if it is malformed or for another device.
     fn accept_authorisation(&mut self, authorisation: &Authorisation) -> Result<(), Error>;
 
-    /// For `Fault::DegenerateKey`: whether the bundles published from now on hold an all-zero Diffie-Hellman key, properly
-    /// signed.
+    /// For `Fault::DegenerateKey`: whether the bundles published from now on hold an all-zero Diffie-Hellman key,
+    /// properly signed.
     fn publish_degenerate_keys(&mut self, degenerate: bool);
 
     /// For `Forgery::BrokenBundle`: the bundle with its prekey signature broken and all else as it was.

@@ -1,5 +1,5 @@
-//! What travels besides the libraries' own bytes: two plain JSON bodies that nothing authenticates, and the framing inside
-//! pairwise ciphertexts.
+//! What travels besides the libraries' own bytes: two plain JSON bodies that nothing authenticates, and the framing
+//! inside pairwise ciphertexts.
 
 use e2esm_adapter::{Bytes, DeviceId, Error, GroupId};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};

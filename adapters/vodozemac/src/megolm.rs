@@ -62,8 +62,8 @@ impl Sessions {
         Ok(Envelope { session: own.session_id(), message: own.encrypt(plaintext) })
     }
 
-    /// Takes a session. One that is here already stays its first owner's, and is extended backwards if the new one begins
-    /// earlier, as `InboundGroupSession::merge` is made for.
+    /// Takes a session. One that is here already stays its first owner's, and is extended backwards if the new one
+    /// begins earlier, as `InboundGroupSession::merge` is made for.
     pub(crate) fn take(&mut self, owner: &DeviceId, mut session: InboundGroupSession) -> Result<(), Error> {
         let id = session.session_id();
         if let Some(known) = self.received.get_mut(&id) {

@@ -73,8 +73,8 @@ impl Vodozemac {
         }
     }
 
-    /// A message that opens a session. vodozemac compares the Curve25519 key inside with the one it is given: that is the
-    /// key this device is known by. Only where it is not known yet are the keys beside the message taken for it.
+    /// A message that opens a session. vodozemac compares the Curve25519 key inside with the one it is given: that is
+    /// the key this device is known by. Only where it is not known yet are the keys beside the message taken for it.
     fn decrypt_first(
         &mut self,
         claimed: &DeviceId,
@@ -275,7 +275,8 @@ impl Primitives for Vodozemac {
             let (group, claimed) = (group.clone(), claimed.clone());
             self.notebook.require(SENDER, Fact::Sender { group, claimed, owner })?;
         }
-        // Only decrypting shows that the index is the sender's. It can be done again if the answer has to be waited for.
+        // Only decrypting shows that the index is the sender's. It can be done again if the answer has to be waited
+        // for.
         let message = self.group(group).decrypt(&envelope)?;
         let (session, index) = (envelope.session, message.message_index.into());
         self.notebook.require(REPLAY, Fact::Replay { session, index })?;

@@ -113,7 +113,9 @@ impl<'v> World<'v> {
                     let handle = DeviceId::new(&actor.user.0, device);
                     if !thieves.contains(&handle) {
                         let id = actor.poses_as.clone().unwrap_or_else(|| handle.clone());
-                        world.make_device(&handle, &id, role)?;
+                        // Only a user's first device has an account, and so a list to publish.
+                        let first = actor.devices.first() == Some(device);
+                        world.make_device(&handle, &id, role, first)?;
                     }
                 }
             }
@@ -121,14 +123,14 @@ impl<'v> World<'v> {
         Ok(world)
     }
 
-    fn make_device(&mut self, handle: &DeviceId, id: &DeviceId, role: Role) -> Result<(), Failure> {
+    fn make_device(&mut self, handle: &DeviceId, id: &DeviceId, role: Role, lists: bool) -> Result<(), Failure> {
         let cannot = |error: Error| Failure::Nonsense { reason: format!("it cannot make a device: {error}") };
         self.worker.device(handle, id)?.map_err(cannot)?;
-        self.take_seat(handle, id, role)
+        self.take_seat(handle, id, role, lists)
     }
 
     /// Gives a device that the worker has just made its place here.
-    fn take_seat(&mut self, handle: &DeviceId, id: &DeviceId, role: Role) -> Result<(), Failure> {
+    fn take_seat(&mut self, handle: &DeviceId, id: &DeviceId, role: Role, lists: bool) -> Result<(), Failure> {
         let identity = match self.worker.call(handle, Call::Identity {}, |_, _| Ok(true))?.result {
             Ok(Answer::Identity(identity)) => identity,
             other => return Err(Failure::Nonsense { reason: format!("to `identity` it answered {other:?}") }),
@@ -137,7 +139,9 @@ impl<'v> World<'v> {
         if self.layer == Layer::Policy && role == Role::Honest {
             self.worker.stance(handle, Stance::Ask)?;
         }
-        self.server.publish_list(app.device_list().clone());
+        if lists {
+            self.server.publish_list(app.device_list().clone());
+        }
         if handle == id {
             self.server.register(id, handle);
         }
@@ -148,7 +152,7 @@ impl<'v> World<'v> {
     /// A thief's device, made from a copied state.
     pub(super) fn restore(&mut self, handle: &DeviceId, id: &DeviceId, state: Bytes) -> Result<(), Trouble> {
         self.worker.restore(handle, id, state)??;
-        self.take_seat(handle, id, Role::Outsider)?;
+        self.take_seat(handle, id, Role::Outsider, false)?;
         Ok(())
     }
 
