@@ -24,7 +24,9 @@ fn operations(criterion: &mut Criterion) {
                     prepare,
                     |mut prepared| {
                         let plaintext = Bytes(vec![0x61; 32]);
-                        prepared.call_creator(&Call::Send { group: prepared.group.clone(), plaintext }).expect("a send");
+                        prepared
+                            .call_creator(&Call::Send { group: prepared.group.clone(), plaintext })
+                            .expect("a send");
                         prepared
                     },
                     BatchSize::PerIteration,

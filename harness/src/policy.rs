@@ -49,7 +49,7 @@ struct Seal {
 /// What an application knows of another user.
 #[derive(Clone, Debug)]
 struct Pin {
-    account_key: Option<Bytes>,
+    account_key: Bytes,
     policy_key: Bytes,
     verified: bool,
     version_seen: u64,
@@ -108,7 +108,7 @@ impl App {
         app.pins.insert(
             device.user.clone(),
             Pin {
-                account_key: Some(identity.account_key.clone()),
+                account_key: identity.account_key.clone(),
                 policy_key: app.list.policy_key.clone(),
                 verified: true,
                 version_seen: 0,
@@ -172,7 +172,7 @@ impl App {
         self.pins.insert(
             peer.device.user.clone(),
             Pin {
-                account_key: Some(identity.account_key.clone()),
+                account_key: identity.account_key.clone(),
                 policy_key: peer.list.policy_key.clone(),
                 verified: true,
                 version_seen,
@@ -208,25 +208,28 @@ impl App {
         }
         match fact {
             Fact::Identity { device, identity, .. } => self.trusts(device, identity, context),
-            Fact::Add { group, device, by, authenticated } => {
-                let invited = device == by && self.links.contains(group);
-                let sealed = *authenticated || self.sealed_by(by, context);
-                let own = *device == self.device;
-                sealed && (device != by || invited) && (own || (self.may_change(by) && self.listed(device, context)))
+            // This device itself: it joins by its own act, or a member vouches for having added it.
+            Fact::Add { device, by, authenticated, .. } if *device == self.device => {
+                device == by || *authenticated || self.sealed_by(by, context)
+            }
+            // A device that joins by its own act has been invited by a link.
+            Fact::Add { group, device, by, .. } if device == by => {
+                self.links.contains(group) && self.listed(device, context)
+            }
+            Fact::Add { device, by, authenticated, .. } => {
+                (*authenticated || self.sealed_by(by, context)) && self.may_change(by) && self.listed(device, context)
             }
             Fact::Remove { device, by, authenticated, .. } => {
                 // Whoever removed a device may have revoked it: the newest list is to be known from now on.
-                self.refresh_list(&device.user, context);
+                self.newest_list(&device.user, context);
                 (*authenticated || self.sealed_by(by, context)) && (device.user == by.user || self.may_change(by))
             }
             Fact::ListedDevice { device } => self.listed(device, context),
             Fact::Recipients { group, sender } => self.same_recipients(group, sender, context),
             Fact::Replay { session, index } => self.taken.insert((session.clone(), *index)),
             Fact::Resend { device, account_key, original, acknowledged } => {
-                let verified = self
-                    .pins
-                    .get(&device.user)
-                    .is_some_and(|pin| pin.verified && pin.account_key.as_ref() == Some(account_key));
+                let verified =
+                    self.pins.get(&device.user).is_some_and(|pin| pin.verified && pin.account_key == *account_key);
                 !acknowledged && (account_key == original || verified)
             }
             Fact::KeyRequest { device, .. } => device.user == self.device.user && self.listed(device, context),
@@ -248,63 +251,43 @@ impl App {
             return false;
         }
         let names = |list: &SignedDeviceList| list.devices.get(device) == Some(&identity.device_key);
-        if self.pins.get(&device.user).is_none_or(|pin| pin.account_key.is_none()) {
+        let Some(pin) = self.pins.get(&device.user) else {
             if self.trust_store == TrustStore::VerifiedOnly {
                 return false;
             }
-            let known = self.pins.get(&device.user).map(|pin| pin.policy_key.clone());
-            let list = (context.lists)(&device.user)
-                .into_iter()
-                .find(|list| list.holds() && names(list) && known.as_ref().is_none_or(|key| *key == list.policy_key));
-            let Some(list) = list else { return false };
-            self.pins.insert(
-                device.user.clone(),
-                Pin {
-                    account_key: Some(identity.account_key.clone()),
-                    policy_key: list.policy_key,
-                    verified: false,
-                    version_seen: list.version,
-                },
-            );
+            let Some(list) = (context.lists)(&device.user).into_iter().find(|list| list.holds() && names(list)) else {
+                return false;
+            };
+            let pin = Pin {
+                account_key: identity.account_key.clone(),
+                policy_key: list.policy_key,
+                verified: false,
+                version_seen: list.version,
+            };
+            self.pins.insert(device.user.clone(), pin);
             return true;
-        }
-        let same =
-            self.pins.get(&device.user).is_some_and(|pin| pin.account_key.as_ref() == Some(&identity.account_key));
-        same && self.newest_list(&device.user, context).is_some_and(|list| names(&list))
+        };
+        pin.account_key == identity.account_key
+            && self.newest_list(&device.user, context).is_some_and(|list| names(&list))
     }
 
-    /// Whether the newest list of its user names the device.
+    /// Whether the newest list of its user names the device. Of a user whose key is not known yet any list will do, as far
+    /// as the trust store allows that: whose key it is comes to be asked with the key.
     fn listed(&mut self, device: &DeviceId, context: &Context<'_>) -> bool {
-        self.newest_list(&device.user, context).is_some_and(|list| list.devices.contains_key(device))
-    }
-
-    fn refresh_list(&mut self, user: &UserId, context: &Context<'_>) {
-        if self.pins.contains_key(user) {
-            self.newest_list(user, context);
+        if self.pins.contains_key(&device.user) {
+            return self.newest_list(&device.user, context).is_some_and(|list| list.devices.contains_key(device));
         }
+        self.trust_store != TrustStore::VerifiedOnly
+            && (context.lists)(&device.user).iter().any(|list| list.holds() && list.devices.contains_key(device))
     }
 
-    /// The newest list that the server shows and the known policy key signed; never an older one than seen before. Of a
-    /// user met for the first time the list's own key is kept, as far as the trust store allows that.
+    /// The newest list that the server shows and the user's known policy key signed; never an older one than seen before.
     fn newest_list(&mut self, user: &UserId, context: &Context<'_>) -> Option<SignedDeviceList> {
-        let known = self.pins.get(user).map(|pin| pin.policy_key.clone());
-        if known.is_none() && self.trust_store == TrustStore::VerifiedOnly {
-            return None;
-        }
+        let pin = self.pins.get_mut(user)?;
         let list = (context.lists)(user)
             .into_iter()
-            .filter(|list| {
-                list.user == *user && list.holds() && known.as_ref().is_none_or(|key| *key == list.policy_key)
-            })
-            // Of lists of one version the first: that is what an honest directory shows somebody who knows no key yet.
-            .rev()
+            .filter(|list| list.user == *user && list.policy_key == pin.policy_key && list.holds())
             .max_by_key(|list| list.version)?;
-        let pin = self.pins.entry(user.clone()).or_insert_with(|| Pin {
-            account_key: None,
-            policy_key: list.policy_key.clone(),
-            verified: false,
-            version_seen: 0,
-        });
         if list.version < pin.version_seen {
             return None;
         }
@@ -319,9 +302,13 @@ impl App {
         if seal.by != *by {
             return None;
         }
-        let list = self.newest_list(&by.user, context)?;
-        let holds = verify(&list.policy_key, &sealed(packet, by, &seal.roster), &seal.signature);
-        holds.then_some(seal)
+        let holds = |key: &Bytes| verify(key, &sealed(packet, by, &seal.roster), &seal.signature);
+        let held = match self.pins.get(&by.user) {
+            Some(pin) => holds(&pin.policy_key),
+            None if self.trust_store == TrustStore::VerifiedOnly => false,
+            None => (context.lists)(&by.user).iter().any(|list| list.holds() && holds(&list.policy_key)),
+        };
+        held.then_some(seal)
     }
 
     fn sealed_by(&mut self, by: &DeviceId, context: &Context<'_>) -> bool {

@@ -126,7 +126,8 @@ mod tests {
         let mute = check(Positive, false, true);
         let counted = check(Graded, true, false);
         let silence = check(Graded, false, false);
-        let table: Vec<(&str, Layer, Vec<&Checked>, Option<&Stop>, Verdict)> = vec![
+        type Case<'a> = (&'a str, Layer, Vec<&'a Checked>, Option<&'a Stop>, Verdict);
+        let table: Vec<Case<'_>> = vec![
             ("all hold", Library, vec![&held, &good], None, V::Pass),
             ("all hold", Policy, vec![&held, &good], None, V::Pass),
             ("bad, and the library asked", Library, vec![&asked, &good], None, V::LeftToTheApplication),

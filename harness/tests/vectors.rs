@@ -33,9 +33,12 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
                 let column = Column { name: target.name.clone(), rows: rows.collect(), description: Some(description) };
                 match divergences.unexpected(std::slice::from_ref(&column)).first() {
                     Some(unexpected) => Err(format!("[{}] {}", unexpected.layer.label(), unexpected.sentence).into()),
-                    None => Ok(for row in &column.rows {
-                        println!("[{}] {}: {}", row.layer.label(), row.verdict.label(), because(row));
-                    }),
+                    None => {
+                        for row in &column.rows {
+                            println!("[{}] {}: {}", row.layer.label(), row.verdict.label(), because(row));
+                        }
+                        Ok(())
+                    }
                 }
             }));
         }

@@ -42,6 +42,7 @@ where
             (Capability::Resend, "MLS encrypts to the group, never once more for one device"),
             (Capability::History, "MLS has no way to hand keys of earlier epochs to a newcomer"),
             (Capability::KeyRequest, "MLS has no requests for the keys of messages"),
+            (Capability::DegenerateKey, "the library makes the HPKE keys of a key package itself: no API takes one"),
             (Capability::ForgedKeyDistribution, "there is no key distribution to forge"),
             (Capability::RewrittenIdentity, "there is no session-opening packet with an identity key to rewrite"),
         ];

@@ -25,8 +25,6 @@ pub(crate) enum Bend {
     ParentHash,
     /// Confirmation tags have a bit flipped.
     ConfirmationTag,
-    /// The next key pair has an all-zero public key. For one key pair: of a key package the first is the init key.
-    ZeroKey,
     /// The next application message is another member's.
     Sender(Relabelling),
 }
@@ -296,14 +294,7 @@ impl<S: CipherSuiteProvider> CipherSuiteProvider for BentSuite<S> {
     }
 
     fn kem_generate(&self) -> Result<(HpkeSecretKey, HpkePublicKey), CryptoFailure> {
-        let (secret, public) = self.inner.kem_generate().map_err(at(Operation::Other))?;
-        match self.lever.bend() {
-            Some(Bend::ZeroKey) => {
-                self.lever.set(None);
-                Ok((secret, vec![0; public.len()].into()))
-            }
-            _ => Ok((secret, public)),
-        }
+        self.inner.kem_generate().map_err(at(Operation::Other))
     }
 
     fn kem_public_key_validate(&self, key: &HpkePublicKey) -> Result<(), CryptoFailure> {

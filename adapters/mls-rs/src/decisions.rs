@@ -11,7 +11,7 @@ use e2esm_adapter::{DecisionPoint, DeviceId, Error, ErrorClass, Fact, GroupId, N
 use mls_rs::crypto::SignaturePublicKey;
 use mls_rs::error::IntoAnyError;
 use mls_rs::group::proposal::{AddProposal, RemoveProposal};
-use mls_rs::group::{GroupContext, Roster};
+use mls_rs::group::{GroupContext, Roster, Sender};
 use mls_rs::identity::{CredentialType, SigningIdentity};
 use mls_rs::mls_rules::{CommitDirection, CommitOptions, CommitSource, EncryptionOptions, ProposalBundle};
 use mls_rs::time::MlsTime;
@@ -222,7 +222,9 @@ impl MlsRules for Rules {
         };
         proposals.retain_by_type::<AddProposal, _, _>(|add| {
             let device = shown(add.proposal.signing_identity())?.device;
-            let fact = Fact::Add { group: group.clone(), device, by: by.clone(), authenticated: true };
+            // What a stranger proposed for itself it answers for itself, whoever commits it.
+            let by = if add.sender == Sender::NewMemberProposal { device.clone() } else { by.clone() };
+            let fact = Fact::Add { group: group.clone(), device, by, authenticated: true };
             self.keeps(direction, add.is_by_reference(), fact)
         })?;
         proposals.retain_by_type::<RemoveProposal, _, _>(|remove| {

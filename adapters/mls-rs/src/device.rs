@@ -324,7 +324,6 @@ impl<P: CryptoProvider + Clone + 'static> Device for MlsRsDevice<P> {
     }
 
     fn publish(&mut self, _peer: &DeviceId) -> Result<Bundle, Error> {
-        let _pulled = (self.fault == Fault::DegenerateKey).then(|| self.lever.pull(Bend::ZeroKey));
         let bytes = key_package(&self.client)?.to_bytes().map_err(translate)?;
         Ok(Bundle { device: self.id.clone(), bytes: bytes.into() })
     }
@@ -499,6 +498,9 @@ impl<P: CryptoProvider + Clone + 'static> Device for MlsRsDevice<P> {
     }
 
     fn misbehave(&mut self, fault: &Fault) -> Result<(), Error> {
+        if *fault == Fault::DegenerateKey {
+            return Err(Error::unsupported("the library makes the HPKE keys of a key package itself"));
+        }
         self.fault = fault.clone();
         Ok(())
     }

@@ -8,9 +8,6 @@ mod common;
 use common::*;
 use e2esm_adapter::{Bundle, Change, DeviceId, ErrorClass, Fault, Forged, Forgery, Packet, PacketKind};
 use e2esm_testing::{Net, readers};
-use mls_rs::mls_rs_codec::byte_vec;
-use mls_rs::{CipherSuite, CipherSuiteProvider, CryptoProvider, MlsMessage};
-use mls_rs_crypto_rustcrypto::RustCryptoProvider;
 
 const MEMBERS: [&str; 5] = ["alice", "bob", "carol", "dave", "erin"];
 
@@ -123,37 +120,6 @@ fn after_a_refused_commit_the_next_path_still_opens() {
         }
         everybody_agrees(&mut net, &MEMBERS);
     });
-}
-
-#[test]
-fn a_degenerate_bundle_has_a_zero_init_key_and_a_valid_signature() {
-    each(|adapter| {
-        let mut bob = adapter.device(&id("bob")).unwrap();
-        let honest = bob.publish(&id("alice")).unwrap();
-        bob.misbehave(&Fault::DegenerateKey).unwrap();
-        let degenerate = bob.publish(&id("alice")).unwrap();
-        bob.misbehave(&Fault::None).unwrap();
-        let honest_again = bob.publish(&id("alice")).unwrap();
-
-        for (bundle, zero) in [(&honest, false), (&degenerate, true), (&honest_again, false)] {
-            let message = MlsMessage::from_bytes(bundle.bytes.as_ref()).unwrap();
-            let key_package = message.as_key_package().unwrap();
-            assert_eq!(key_package.hpke_init_key.iter().all(|byte| *byte == 0), zero);
-            assert_signed(bundle);
-        }
-    });
-}
-
-/// The key package's signature holds (RFC 9420, section 10): over all of it but the message's header and the signature.
-fn assert_signed(bundle: &Bundle) {
-    let message = MlsMessage::from_bytes(bundle.bytes.as_ref()).unwrap();
-    let key = &message.as_key_package().unwrap().signing_identity().signature_key;
-    let (rest, signature) = bundle.bytes.0.split_at(bundle.bytes.0.len() - 64);
-    let mut statement = Vec::new();
-    byte_vec::mls_encode(b"MLS 1.0 KeyPackageTBS", &mut statement).unwrap();
-    byte_vec::mls_encode(&&rest[4..rest.len() - 2], &mut statement).unwrap();
-    let suite = RustCryptoProvider::new().cipher_suite_provider(CipherSuite::CURVE25519_AES128).unwrap();
-    suite.verify(key, signature, &statement).unwrap();
 }
 
 #[test]

@@ -3,8 +3,6 @@
 //!
 //! A device that behaves never comes here: it hands the library its provider and its key as they are.
 
-use std::sync::atomic::{AtomicBool, Ordering};
-
 use e2esm_adapter::{Error, Fault};
 use openmls::group::{CommitBuilder, Complete, CreateCommitError, MlsGroup};
 use openmls::prelude::tls_codec::{DeserializeBytes, SecretVLBytes, VLBytes};
@@ -20,7 +18,7 @@ use openmls_traits::types::{
 };
 
 use crate::errors::refused;
-use crate::provider::{Backend, Parts, Provider, SUITE};
+use crate::provider::{Backend, Provider, SUITE};
 
 /// What goes into a commit.
 pub(crate) struct Plan {
@@ -77,15 +75,6 @@ pub(crate) fn commit<'a, C: Backend>(
     .map_err(refused("building the commit"))
 }
 
-/// A provider whose next HPKE key pair has a public key of zeros: in a key package that is the init key.
-pub(crate) fn with_zero_key<C: Backend, T>(
-    provider: &Provider<C>,
-    work: impl FnOnce(&Parts<'_, Bent<'_, C, ZeroKey>, C>) -> T,
-) -> T {
-    let crypto = Bent::new(&provider.crypto, ZeroKey(AtomicBool::new(false)));
-    work(&Parts { crypto: &crypto, rand: &provider.crypto, storage: &provider.storage })
-}
-
 /// What goes into an encryption.
 #[derive(Clone, Copy)]
 pub(crate) struct Sealing<'a> {
@@ -105,11 +94,6 @@ pub(crate) trait Bend: Send + Sync {
     /// After an HMAC.
     fn tag(&self, tag: SecretVLBytes) -> SecretVLBytes {
         tag
-    }
-
-    /// After an HPKE key pair has been derived.
-    fn key_pair(&self, pair: HpkeKeyPair) -> HpkeKeyPair {
-        pair
     }
 
     /// Before an encryption.
@@ -146,18 +130,6 @@ impl Bend for WrongConfirmationTag {
         let mut tag = tag.as_slice().to_vec();
         flip(&mut tag);
         tag.into()
-    }
-}
-
-/// The first key pair derived gets a public key of zeros.
-pub(crate) struct ZeroKey(AtomicBool);
-
-impl Bend for ZeroKey {
-    fn key_pair(&self, mut pair: HpkeKeyPair) -> HpkeKeyPair {
-        if !self.0.swap(true, Ordering::Relaxed) {
-            pair.public.fill(0);
-        }
-        pair
     }
 }
 
@@ -346,6 +318,6 @@ impl<C: OpenMlsCrypto, B: Bend> OpenMlsCrypto for Bent<'_, C, B> {
     }
 
     fn derive_hpke_keypair(&self, config: HpkeConfig, ikm: &[u8]) -> Result<HpkeKeyPair, CryptoError> {
-        self.honest.derive_hpke_keypair(config, ikm).map(|pair| self.bend.key_pair(pair))
+        self.honest.derive_hpke_keypair(config, ikm)
     }
 }

@@ -292,13 +292,7 @@ impl<C: Backend> Device for OpenMlsDevice<C> {
 
     fn publish(&mut self, _peer: &DeviceId) -> Result<Bundle, Error> {
         let credential = credential_of(&self.account)?;
-        let bundle = match self.fault {
-            Fault::DegenerateKey => {
-                bent::with_zero_key(&self.provider, |provider| key_package(provider, &self.signer, credential))
-            }
-            _ => key_package(&self.provider, &self.signer, credential),
-        }
-        .map_err(refused("making a key package"))?;
+        let bundle = key_package(&self.provider, &self.signer, credential).map_err(refused("making a key package"))?;
         let bytes = to_bytes(&MlsMessageOut::from(bundle.into_key_package()))?;
         Ok(Bundle { device: self.id.clone(), bytes })
     }
@@ -454,6 +448,9 @@ impl<C: Backend> Device for OpenMlsDevice<C> {
     }
 
     fn misbehave(&mut self, fault: &Fault) -> Result<(), Error> {
+        if *fault == Fault::DegenerateKey {
+            return Err(Error::unsupported("the library makes the HPKE keys of a key package itself"));
+        }
         self.fault = fault.clone();
         Ok(())
     }

@@ -90,10 +90,11 @@ impl Effects {
         Ok(effects)
     }
 
-    /// `committer` answers for what a stranger proposed; without one the stranger stands for itself.
+    /// What a stranger proposed for itself it answers for itself, whoever commits it; the committer answers for the rest.
     fn take(&mut self, group: &MlsGroup, queued: &QueuedProposal, committer: Option<&DeviceId>) -> Result<(), Error> {
         let proposer = match queued.sender() {
             Sender::Member(index) => Some(name_at(group, *index)?),
+            Sender::NewMemberProposal => None,
             _ => committer.cloned(),
         };
         match queued.proposal() {

@@ -50,6 +50,10 @@ impl<C: Backend> Adapter for OpenMls<C> {
             group_object: true,
             unsupported: BTreeMap::from([
                 (Capability::KeyDistribution, no_sender_keys.to_owned()),
+                (
+                    Capability::DegenerateKey,
+                    "the library makes the HPKE keys of a key package itself: no API takes one".to_owned(),
+                ),
                 (Capability::ForgedKeyDistribution, no_sender_keys.to_owned()),
                 (Capability::PairwiseSessions, "MLS has no pairwise sessions".to_owned()),
                 (

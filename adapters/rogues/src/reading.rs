@@ -16,8 +16,6 @@ impl Flaw for Mute {
             Call::Receive { packet } if packet.kind == PacketKind::Message => {
                 Err(Error::new(ErrorClass::AuthFailed, "rejected"))
             }
-            Call::Fingerprint { .. } => Err(Error::new(ErrorClass::Internal, "rejected")),
-            Call::Roster { .. } => Err(Error::new(ErrorClass::Internal, "rejected")),
             call => inner.call(call),
         }
     }
@@ -114,7 +112,16 @@ pub(crate) const ROGUES: &[Rogue] = &[
         what: "rejects everything",
         precedent: "class: a check that nothing passes",
         sound: false,
-        caught_by: &["authentication/roundtrip", "removal/in-flight", "integrity/intentional-forward"],
+        // Every row of the catalogue that is a positive control and that this protocol has.
+        caught_by: &[
+            "authentication/roundtrip",
+            "authentication/oob-match",
+            "removal/in-flight",
+            "device-addition/link-authorised",
+            "participation/roster-agreement",
+            "integrity/intentional-forward",
+            "integrity/reencrypt-after-approval",
+        ],
         only: &[],
         make: mute,
     },

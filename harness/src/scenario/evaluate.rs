@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use e2esm_adapter::{
-    Address, Answer, Call, DeviceId, Event, Fact, Fingerprint, FingerprintKind, GroupId, Message, Roster,
+    Address, Answer, Call, DeviceId, Event, Fact, Fingerprint, FingerprintKind, GroupId, Message, PacketKind, Roster,
 };
 
 use crate::vector::{Check, Decisive, FingerprintOf, Notice, Polarity, Role, describe};
@@ -322,10 +322,14 @@ impl World<'_> {
         let mut opened = None;
         for (index, entry) in self.log.entries.iter().enumerate() {
             match entry {
-                Entry::Sent { device, to, .. } if device == who && *to == Address::Device(about.clone()) => {
+                Entry::Sent { device, to, kind, .. }
+                    if device == who && *to == Address::Device(about.clone()) && is_encrypted(*kind) =>
+                {
                     last_sent = Some(index);
                 }
-                Entry::Delivered(delivery) if delivery.to == *new_key_of && delivery.result.is_ok() => {
+                Entry::Delivered(delivery)
+                    if delivery.to == *new_key_of && is_encrypted(delivery.kind) && delivery.result.is_ok() =>
+                {
                     opened = opened.or(last_sent);
                 }
                 _ => {}
@@ -379,15 +383,20 @@ impl World<'_> {
 
     /// Where honest devices' applications were asked about one of these facts and said yes.
     fn consultations(&self, decisive: &[Decisive]) -> Vec<Consultation> {
+        // To affirm that a device's true keys are its own explains nothing.
+        let honest = self.seats.values().filter(|seat| seat.role == Role::Honest);
+        let truth: BTreeSet<_> = honest.map(|seat| (&seat.id, &seat.identity)).collect();
+        let true_identity = |fact: &Fact| matches!(fact, Fact::Identity { device, identity, .. } if truth.contains(&(device, identity)));
         let found: BTreeSet<Consultation> = self
             .log
             .noticed()
             .filter(|(device, _)| self.seats.get(*device).is_some_and(|seat| seat.role == Role::Honest))
             .filter_map(|(_, event)| match event {
                 Event::Consulted { point, asker, about, answer: true }
-                    if decisive
-                        .iter()
-                        .any(|wanted| wanted.fact == about.kind() && about.about() == Some(&wanted.about)) =>
+                    if !true_identity(about)
+                        && decisive
+                            .iter()
+                            .any(|wanted| wanted.fact == about.kind() && about.about() == Some(&wanted.about)) =>
                 {
                     Some(Consultation { point: point.clone(), asker: *asker, fact: about.kind() })
                 }
@@ -412,6 +421,11 @@ fn is_notice(event: &Event, of: Notice, about: &DeviceId) -> bool {
         },
         _ => false,
     }
+}
+
+/// Whether packets of this kind are encrypted to one device's key.
+fn is_encrypted(kind: PacketKind) -> bool {
+    matches!(kind, PacketKind::Message | PacketKind::KeyDistribution)
 }
 
 fn count(devices: &[DeviceId]) -> u32 {
