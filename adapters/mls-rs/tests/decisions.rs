@@ -186,7 +186,7 @@ fn a_committer_leaves_out_a_proposal_that_it_may_not_commit() {
                 receive(&mut net, &id(name), &proposal).unwrap();
             }
             let question = match fact {
-                FactKind::Add => add(&id("mallory"), &id("alice")),
+                FactKind::Add => add(&id("mallory"), &id("mallory")),
                 _ => identity_of(&mut net, &id("mallory")),
             };
             decide(&mut net, &id("alice"), question, false);

@@ -100,7 +100,7 @@ fn a_stranger_who_proposes_itself_is_the_applications_decision() {
         }
         let asked = cast.asked(&alice);
         assert_eq!(kinds(&asked), [FactKind::Identity, FactKind::Add]);
-        assert!(matches!(&asked[1].1, Fact::Add { by, .. } if *by == bob));
+        assert!(matches!(&asked[1].1, Fact::Add { by, .. } if *by == dave), "bob commits it, dave answers for it");
         cast.receive(&dave, welcome).unwrap();
         let message = only(cast.net.device(&alice).unwrap().send(&group, b"hello").unwrap().packets);
         assert!(cast.receive(&dave, &message).unwrap().message.is_some());
