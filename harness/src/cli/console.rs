@@ -1,5 +1,7 @@
 //! Colours and progress, where there is a terminal that wants them.
 
+use std::fmt::Display;
+use std::io::Write;
 use std::time::Duration;
 
 use console::{Term, style};
@@ -11,6 +13,13 @@ pub(crate) fn colour() -> bool {
     console::colors_enabled()
         && Term::stdout().is_term()
         && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+}
+
+/// A line on stdout. Whoever has stopped reading (`| head`) has had enough: that is no error.
+pub(crate) fn say(line: impl Display) {
+    if writeln!(std::io::stdout(), "{line}").is_err() {
+        std::process::exit(0);
+    }
 }
 
 /// A bar on stderr, hidden where stderr is no terminal.
@@ -29,16 +38,16 @@ pub(crate) fn tell(story: &Story) {
     let colour = colour();
     for (mood, line) in story {
         if !colour {
-            println!("{line}");
+            say(line);
             continue;
         }
         match mood {
-            Mood::Heading => println!("{}", style(line).bold()),
-            Mood::Plain => println!("{line}"),
-            Mood::Faint => println!("{}", style(line).dim()),
-            Mood::Good => println!("{}", style(line).green()),
-            Mood::Bad => println!("{}", style(line).red()),
-            Mood::Notable => println!("{}", style(line).yellow()),
+            Mood::Heading => say(style(line).bold()),
+            Mood::Plain => say(line),
+            Mood::Faint => say(style(line).dim()),
+            Mood::Good => say(style(line).green()),
+            Mood::Bad => say(style(line).red()),
+            Mood::Notable => say(style(line).yellow()),
         }
     }
 }

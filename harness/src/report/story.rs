@@ -1,5 +1,6 @@
 //! One scenario as a story: what the vector says (`e2esm show`), and what happened (`e2esm explain`).
 
+use std::collections::BTreeSet;
 use std::fmt::Write;
 
 use e2esm_adapter::{Address, Event, Fact};
@@ -128,6 +129,15 @@ pub fn explain(vector: &Vector, layer: Layer, observations: &Observations) -> St
     };
     story.push((Mood::Heading, format!("at the layer `{}` ({words})", layer.label())));
     let mut checks = observations.checks.iter();
+    // A question is told once: libraries ask the same thing at every message. What outsiders are asked is not told at all:
+    // they affirm whatever helps them.
+    let mut told = BTreeSet::new();
+    let outsiders: BTreeSet<String> = vector
+        .actors
+        .iter()
+        .filter(|actor| actor.role == Role::Outsider)
+        .flat_map(|actor| actor.devices.iter().map(|device| format!("{}/{device}", actor.user)))
+        .collect();
     for entry in &observations.log.entries {
         match entry {
             Entry::Step(index) => {
@@ -156,7 +166,15 @@ pub fn explain(vector: &Vector, layer: Layer, observations: &Observations) -> St
                 story.push((Mood::Notable, format!("      {device} refuses to {}: {error}", verb.replace('_', " "))));
             }
             Entry::Called { .. } => {}
-            Entry::Noticed { device, event } => story.extend(noticed(&device.to_string(), event)),
+            Entry::Noticed { device, event } => {
+                let device = device.to_string();
+                let question = matches!(event, Event::Consulted { .. });
+                if let Some((mood, line)) = noticed(&device, event)
+                    && !(question && (outsiders.contains(&device) || !told.insert(line.clone())))
+                {
+                    story.push((mood, line));
+                }
+            }
             Entry::Sent { device, kind, to, bytes } => {
                 let to = match to {
                     Address::Group(group) => format!("the group `{group}`"),

@@ -7,7 +7,7 @@ use e2esm_adapter::{
     Address, Answer, Call, DeviceId, Event, Fact, Fingerprint, FingerprintKind, GroupId, Message, PacketKind, Roster,
 };
 
-use crate::vector::{Check, Decisive, FingerprintOf, Notice, Polarity, Role, describe};
+use crate::vector::{Check, Decisive, FingerprintOf, Notice, Polarity, Role, Step, describe};
 
 use super::log::{Delivery, Entry};
 use super::world::{Trouble, World, is_unsupported, odd};
@@ -55,7 +55,7 @@ impl World<'_> {
         Ok(Checked {
             step: self.step,
             polarity,
-            expected: describe(&crate::vector::Step::Expect(check.clone())),
+            expected: describe(&Step::Expect(check.clone())),
             observed: finding.observed,
             holds: finding.holds,
             consulted,
@@ -122,9 +122,30 @@ impl World<'_> {
         if let Some(reader) = readers.first() {
             return Finding::new(false, format!("{reader} read it"));
         }
-        let words: Vec<_> =
-            by.iter().map(|device| format!("{device} did not ({})", self.last_refusal(message, device))).collect();
-        Finding::new(true, words.join("; "))
+        // Whoever was never given it proves nothing, unless there was nothing to give.
+        let names = self.names_of(message);
+        let sent = !self.server.stored(message).is_empty();
+        let mut holds = true;
+        let mut words = Vec::new();
+        for device in by {
+            let tried = names.iter().any(|name| self.deliveries(name, device).next().is_some());
+            holds &= tried || !sent;
+            words.push(match tried || !sent {
+                true => format!("{device} did not ({})", self.last_refusal(message, device)),
+                false => format!("{device} was never given it, which proves nothing"),
+            });
+        }
+        Finding::new(holds, words.join("; "))
+    }
+
+    /// The steps that bring a message: its own, and those that bring it again.
+    fn names_of(&self, message: &str) -> Vec<String> {
+        let again = self.vector.steps.iter().filter_map(|step| match step {
+            Step::Replay { of, name, .. } if of == message => Some(name.clone()),
+            Step::AskResend { message: of, name, .. } if of == message => Some(name.clone()),
+            _ => None,
+        });
+        std::iter::once(message.to_owned()).chain(again).collect()
     }
 
     fn all_refused(&self, attempt: &str, by: &[DeviceId], reasons: &[e2esm_adapter::ErrorClass]) -> Finding {

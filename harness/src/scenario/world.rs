@@ -203,8 +203,9 @@ impl<'v> World<'v> {
         let verb = call.verb();
         let called = self.ask(handle, call, None)?;
         let error = called.result.as_ref().err().cloned();
-        self.log.push(Entry::Called { device: handle.clone(), verb, error });
+        // What it was asked and noticed on the way, then what came of it.
         self.note_events(handle, &called);
+        self.log.push(Entry::Called { device: handle.clone(), verb, error });
         self.note_rosters(handle)?;
         Ok(called.result?)
     }

@@ -43,7 +43,7 @@ pub(crate) fn explain(arguments: &ExplainArguments) -> Result<u8> {
         ),
     ]);
     for layer in &settings.layers {
-        println!();
+        console::say("");
         let observations = observe(&target, &description, vector, *layer, &settings);
         console::tell(&story::explain(vector, *layer, &observations));
     }

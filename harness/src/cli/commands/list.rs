@@ -10,34 +10,34 @@ pub(crate) fn list(what: Listed, source: &VectorSource) -> Result<u8> {
     match what {
         Listed::Vectors => {
             for vector in super::vectors(source)?.vectors {
-                println!("{:<44} {:<12} {}", vector.id, vector.requirements.join(","), vector.title);
+                console::say(format_args!("{:<44} {:<12} {}", vector.id, vector.requirements.join(","), vector.title));
             }
         }
         Listed::Requirements => {
             for requirement in super::vectors(source)?.requirements {
-                println!("{:<3} {}", requirement.id, requirement.title);
-                println!("    {}", requirement.statement);
-                println!("    a user takes for granted: {}", requirement.expectation);
+                console::say(format_args!("{:<3} {}", requirement.id, requirement.title));
+                console::say(format_args!("    {}", requirement.statement));
+                console::say(format_args!("    a user takes for granted: {}", requirement.expectation));
             }
         }
         Listed::Adapters => {
             for adapter in e2esm::registry::built_in() {
                 let about = adapter.describe();
-                println!("{:<20} {} {}", about.name, about.implementation, about.version);
-                println!("    {}, {}, {}", about.protocol, about.cipher_suite, about.crypto_provider);
+                console::say(format_args!("{:<20} {} {}", about.name, about.implementation, about.version));
+                console::say(format_args!("    {}, {}, {}", about.protocol, about.cipher_suite, about.crypto_provider));
                 for (name, value) in &about.configuration {
-                    println!("    {name}: {value}");
+                    console::say(format_args!("    {name}: {value}"));
                 }
                 for (capability, because) in &about.unsupported {
-                    println!("    unsupported {}: {because}", capability.label());
+                    console::say(format_args!("    unsupported {}: {because}", capability.label()));
                 }
             }
         }
         Listed::Rogues => {
             for rogue in e2esm::rogues::all() {
                 let kind = if rogue.sound { "sound" } else { "flawed" };
-                println!("{:<26} {kind:<7} over {:<20} {}", rogue.name, rogue.base, rogue.what);
-                println!("    {}", rogue.precedent);
+                console::say(format_args!("{:<26} {kind:<7} over {:<20} {}", rogue.name, rogue.base, rogue.what));
+                console::say(format_args!("    {}", rogue.precedent));
             }
         }
     }

@@ -35,8 +35,8 @@ pub(crate) fn rogues(arguments: &RogueArguments) -> Result<u8> {
     let findings = matrix.findings(&set.vectors);
     match arguments.format {
         RogueFormat::Table => {
-            println!("{}", table(&matrix, &set.vectors));
-            println!("l caught at the layer library, p at the layer policy, b at both\n");
+            console::say(table(&matrix, &set.vectors));
+            console::say(format_args!("l caught at the layer library, p at the layer policy, b at both\n"));
             print_list("missed flaws", &findings.missed_flaws);
             print_list("wrong accusations", &findings.wrong_accusations);
             if arguments.rogue.is_empty() {
@@ -44,7 +44,7 @@ pub(crate) fn rogues(arguments: &RogueArguments) -> Result<u8> {
                 print_list("vectors that no flawed implementation fails", &findings.idle_vectors);
             }
         }
-        RogueFormat::Json => println!("{}", serde_json::to_string_pretty(&json(&matrix, &findings))?),
+        RogueFormat::Json => console::say(serde_json::to_string_pretty(&json(&matrix, &findings))?),
     }
     let clean = match arguments.rogue.is_empty() {
         true => findings.is_clean(),
@@ -54,9 +54,9 @@ pub(crate) fn rogues(arguments: &RogueArguments) -> Result<u8> {
 }
 
 fn print_list(what: &str, list: &[String]) {
-    println!("{what}: {}", if list.is_empty() { "none".to_owned() } else { list.len().to_string() });
+    console::say(format_args!("{what}: {}", if list.is_empty() { "none".to_owned() } else { list.len().to_string() }));
     for item in list {
-        println!("  {item}");
+        console::say(format_args!("  {item}"));
     }
 }
 

@@ -48,20 +48,20 @@ pub(crate) fn run(arguments: &RunArguments) -> Result<u8> {
     let unexpected = divergences.unexpected(&columns);
     match arguments.format {
         Format::Table => {
-            println!("{}", table::verdicts(&columns, &settings.layers, &divergences, console::colour()));
-            println!(
+            console::say(table::verdicts(&columns, &settings.layers, &divergences, console::colour()));
+            console::say(format_args!(
                 "\n{} vectors x {} implementations x {} layers in {seconds:.1} s; JSON in {}",
                 chosen.len(),
                 targets.len(),
                 settings.layers.len(),
                 arguments.out.display()
-            );
+            ));
         }
         Format::Json => {
             let all: Vec<_> = results.iter().map(|(_, result)| result).collect();
-            println!("{}", serde_json::to_string_pretty(&all)?);
+            console::say(serde_json::to_string_pretty(&all)?);
         }
-        Format::Junit => println!("{}", junit::report(&columns, &divergences)?),
+        Format::Junit => console::say(junit::report(&columns, &divergences)?),
     }
     for row in &unexpected {
         eprintln!("unexpected: {} {} [{}]: {}", row.adapter, row.vector, row.layer.label(), row.sentence);
