@@ -226,7 +226,7 @@ impl App {
             }
             Fact::ListedDevice { device } => self.listed(device, context),
             Fact::Recipients { group, sender } => self.same_recipients(group, sender, context),
-            Fact::Replay { session, index } => self.taken.insert((session.clone(), *index)),
+            Fact::Replay { session, index, .. } => self.taken.insert((session.clone(), *index)),
             Fact::Resend { device, account_key, original, acknowledged } => {
                 let verified =
                     self.pins.get(&device.user).is_some_and(|pin| pin.verified && pin.account_key == *account_key);
@@ -345,4 +345,126 @@ fn verify(key: &Bytes, statement: &[u8], signature: &Bytes) -> bool {
     let Ok(key) = VerifyingKey::from_bytes(&key) else { return false };
     let Ok(signature) = Signature::from_slice(signature.as_ref()) else { return false };
     key.verify(statement, &signature).is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use e2esm_account::Account;
+    use e2esm_adapter::PacketKind;
+
+    /// A person with one device: its application, and its identity.
+    fn person(user: &str, trust_store: TrustStore) -> (App, Identity) {
+        let device = DeviceId::new(user, "phone");
+        let identity = Account::new(&device, user.as_bytes()).identity();
+        let trust_store = BTreeMap::from([(device.user.clone(), trust_store)]);
+        (App::new(&device, &identity, &PolicySettings { trust_store, admins: Vec::new() }), identity)
+    }
+
+    fn asks(app: &mut App, fact: &Fact, lists: &[SignedDeviceList], packet: Option<&Packet>) -> bool {
+        let shown = |user: &UserId| lists.iter().filter(|list| list.user == *user).cloned().collect();
+        app.decide(fact, &Context { packet, lists: &shown })
+    }
+
+    fn whose(app: &App, identity: &Identity) -> Fact {
+        Fact::Identity { device: app.device().clone(), identity: identity.clone(), previous: None }
+    }
+
+    #[test]
+    fn a_trust_store_is_blind_or_keeps_the_first_key_or_wants_it_verified() {
+        let (bob, his) = person("bob", TrustStore::Tofu);
+        let (impostor, other) = person("bob", TrustStore::Tofu);
+        let lists = [bob.device_list().clone(), impostor.device_list().clone()];
+        for (trust_store, first, second) in
+            [(TrustStore::Blind, true, true), (TrustStore::Tofu, true, false), (TrustStore::VerifiedOnly, false, false)]
+        {
+            let (mut alice, _) = person("alice", trust_store);
+            assert_eq!(asks(&mut alice, &whose(&bob, &his), &lists, None), first, "{trust_store:?}, first key");
+            assert_eq!(asks(&mut alice, &whose(&bob, &other), &lists, None), second, "{trust_store:?}, another key");
+            alice.verify(&impostor, &other);
+            assert!(asks(&mut alice, &whose(&bob, &other), &lists, None), "{trust_store:?}, once it is verified");
+        }
+    }
+
+    #[test]
+    fn a_device_list_must_be_signed_by_its_user_and_never_grows_old() {
+        let (mut alice, _) = person("alice", TrustStore::Tofu);
+        let (mut bob, his) = person("bob", TrustStore::Tofu);
+        let (carol, _) = person("carol", TrustStore::Tofu);
+        let tablet = DeviceId::new("bob", "tablet");
+        let key = Bytes(b"tablet".to_vec());
+        let listed = Fact::ListedDevice { device: tablet.clone() };
+        let first = bob.device_list().clone();
+        assert!(asks(&mut alice, &whose(&bob, &his), std::slice::from_ref(&first), None));
+        let meddled = carol.list_foreign_device(&tablet, &key, &first);
+        assert!(!asks(&mut alice, &listed, &[first.clone(), meddled], None), "carol cannot sign for bob");
+        let mut unsigned = first.clone();
+        unsigned.version += 1;
+        unsigned.devices.insert(tablet.clone(), key.clone());
+        assert!(!asks(&mut alice, &listed, &[unsigned], None), "nor can the server add to what bob signed");
+        let second = bob.list_device(&tablet, &key);
+        assert!(asks(&mut alice, &listed, &[first, second.clone()], None));
+        let third = bob.unlist_device(&tablet);
+        assert!(!asks(&mut alice, &listed, &[second.clone(), third], None), "revoked");
+        assert!(!asks(&mut alice, &listed, &[second], None), "the old list is not taken again");
+    }
+
+    #[test]
+    fn a_seal_binds_sender_content_and_roster() {
+        let (mut alice, hers) = person("alice", TrustStore::Tofu);
+        let (mut bob, _) = person("bob", TrustStore::Tofu);
+        let group = GroupId("friends".to_owned());
+        let members = [alice.device().clone(), bob.device().clone()];
+        alice.note_roster(&group, &members);
+        bob.note_roster(&group, &members);
+        let lists = [alice.device_list().clone()];
+        assert!(asks(&mut bob, &whose(&alice, &hers), &lists, None));
+        let mut packet = Packet {
+            kind: PacketKind::Message,
+            group: group.clone(),
+            from: alice.device().clone(),
+            to: Address::Group(group.clone()),
+            opens_session: false,
+            bytes: Bytes(vec![1]),
+            seal: None,
+        };
+        let fact = Fact::Recipients { group: group.clone(), sender: alice.device().clone() };
+        assert!(!asks(&mut bob, &fact, &lists, Some(&packet)), "no seal");
+        alice.seal(&mut packet);
+        assert!(asks(&mut bob, &fact, &lists, Some(&packet)));
+        let altered = Packet { bytes: Bytes(vec![2]), ..packet.clone() };
+        assert!(!asks(&mut bob, &fact, &lists, Some(&altered)), "other bytes");
+        alice.note_roster(&group, &[members.as_slice(), &[DeviceId::new("mallory", "laptop")]].concat());
+        alice.seal(&mut packet);
+        assert!(!asks(&mut bob, &fact, &lists, Some(&packet)), "a recipient of whom bob has never heard");
+    }
+
+    #[test]
+    fn a_message_is_sent_once_more_only_undelivered_and_to_a_key_that_it_went_to_or_that_is_verified() {
+        let (mut alice, _) = person("alice", TrustStore::Tofu);
+        let (bob, his) = person("bob", TrustStore::Tofu);
+        let (again, new) = person("bob", TrustStore::Tofu);
+        let lists = [bob.device_list().clone()];
+        assert!(asks(&mut alice, &whose(&bob, &his), &lists, None));
+        let resend = |key: &Identity, acknowledged| Fact::Resend {
+            device: DeviceId::new("bob", "phone"),
+            account_key: key.account_key.clone(),
+            original: his.account_key.clone(),
+            acknowledged,
+        };
+        assert!(asks(&mut alice, &resend(&his, false), &lists, None));
+        assert!(!asks(&mut alice, &resend(&his, true), &lists, None), "bob has it already");
+        assert!(!asks(&mut alice, &resend(&new, false), &lists, None), "the flaw of 2017");
+        alice.verify(&again, &new);
+        assert!(asks(&mut alice, &resend(&new, false), &lists, None), "verified first");
+    }
+
+    #[test]
+    fn a_place_in_a_session_is_taken_once() {
+        let (mut alice, _) = person("alice", TrustStore::Tofu);
+        let place = |index| Fact::Replay { device: DeviceId::new("bob", "phone"), session: "s".to_owned(), index };
+        assert!(asks(&mut alice, &place(0), &[], None));
+        assert!(asks(&mut alice, &place(1), &[], None));
+        assert!(!asks(&mut alice, &place(0), &[], None));
+    }
 }

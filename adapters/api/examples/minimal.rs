@@ -46,7 +46,7 @@ fn missing(capability: Capability) -> Option<&'static str> {
     })
 }
 
-struct Minimal;
+pub(crate) struct Minimal;
 
 impl Adapter for Minimal {
     fn describe(&self) -> Description {

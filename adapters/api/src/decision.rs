@@ -86,6 +86,8 @@ pub enum Fact {
     },
     /// This message has this place in its session; take it (the caller is to know whether it has been taken before).
     Replay {
+        /// Who sent it, as far as the session tells.
+        device: DeviceId,
         /// The session.
         session: String,
         /// The place in it.
@@ -198,10 +200,10 @@ impl Fact {
             | Self::StaleKey { device, .. }
             | Self::History { device, .. }
             | Self::Resend { device, .. }
+            | Self::Replay { device, .. }
             | Self::KeyRequest { device, .. } => Some(device),
             Self::Sender { claimed, .. } => Some(claimed),
             Self::Recipients { sender, .. } => Some(sender),
-            Self::Replay { .. } => None,
         }
     }
 

@@ -278,8 +278,8 @@ impl Primitives for Vodozemac {
         // Only decrypting shows that the index is the sender's. It can be done again if the answer has to be waited
         // for.
         let message = self.group(group).decrypt(&envelope)?;
-        let (session, index) = (envelope.session, message.message_index.into());
-        self.notebook.require(REPLAY, Fact::Replay { session, index })?;
+        let (device, session, index) = (claimed.clone(), envelope.session, message.message_index.into());
+        self.notebook.require(REPLAY, Fact::Replay { device, session, index })?;
         Ok(message.plaintext)
     }
 
