@@ -13,6 +13,15 @@ use sha2::{Digest, Sha256};
 
 use crate::vector::{PolicySettings, TrustStore};
 
+/// What a device list says of one device.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Listed {
+    /// The device's own key.
+    pub device_key: Bytes,
+    /// The key with which its application seals packets, 32 bytes (Ed25519).
+    pub seal_key: Bytes,
+}
+
 /// A user's devices, signed with that user's policy key. Public: the server stores it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SignedDeviceList {
@@ -20,8 +29,8 @@ pub struct SignedDeviceList {
     pub user: UserId,
     /// Rises with each change; a lower one than already seen is a replay.
     pub version: u64,
-    /// Each device's own key.
-    pub devices: BTreeMap<DeviceId, Bytes>,
+    /// The devices.
+    pub devices: BTreeMap<DeviceId, Listed>,
     /// The key that signed it, 32 bytes (Ed25519).
     pub policy_key: Bytes,
     /// The signature, 64 bytes.
@@ -38,10 +47,11 @@ impl SignedDeviceList {
     }
 }
 
-/// What an application puts beside a packet: who sends it, and to whom it knew that it sent it.
+/// What an application puts beside a packet: who sends it, the how-manieth it is, and to whom it knew that it sent it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 struct Seal {
     by: DeviceId,
+    number: u64,
     roster: Bytes,
     signature: Bytes,
 }
@@ -61,9 +71,17 @@ pub struct App {
     device: DeviceId,
     trust_store: TrustStore,
     admins: BTreeSet<UserId>,
-    policy_key: SigningKey,
+    /// Signs the device list. Only a user's first device has it: a linked one cannot let others in.
+    policy_key: Option<SigningKey>,
+    seal_key: SigningKey,
+    /// How many packets this application has sealed.
+    sealed: u64,
     list: SignedDeviceList,
     pins: BTreeMap<UserId, Pin>,
+    /// Of users whose account key has not come up yet: the policy key under which they were first met.
+    met: BTreeMap<UserId, Bytes>,
+    /// The last change taken of each member in each group: its number and signature. An older one is a replay.
+    changes: BTreeMap<(GroupId, DeviceId), (u64, Bytes)>,
     rosters: BTreeMap<GroupId, RosterLog>,
     links: HashSet<GroupId>,
     taken: HashSet<(String, u64)>,
@@ -96,11 +114,15 @@ impl App {
                 user: device.user.clone(),
                 version: 0,
                 devices: BTreeMap::new(),
-                policy_key: policy_key.verifying_key().to_bytes().to_vec().into(),
+                policy_key: public(&policy_key),
                 signature: Bytes::default(),
             },
-            policy_key,
+            policy_key: Some(policy_key),
+            seal_key: SigningKey::generate(&mut rand::rngs::OsRng),
+            sealed: 0,
             pins: BTreeMap::new(),
+            met: BTreeMap::new(),
+            changes: BTreeMap::new(),
             rosters: BTreeMap::new(),
             links: HashSet::new(),
             taken: HashSet::new(),
@@ -114,7 +136,8 @@ impl App {
                 version_seen: 0,
             },
         );
-        app.list_device(device, &identity.device_key);
+        let listed = app.listed_as(identity);
+        app.list_device(device, listed);
         app
     }
 
@@ -128,54 +151,65 @@ impl App {
         &self.list
     }
 
-    /// Puts a device on the list.
-    pub fn list_device(&mut self, device: &DeviceId, device_key: &Bytes) -> SignedDeviceList {
-        self.list.devices.insert(device.clone(), device_key.clone());
+    /// What a list is to say of this device.
+    pub fn listed_as(&self, identity: &Identity) -> Listed {
+        Listed { device_key: identity.device_key.clone(), seal_key: public(&self.seal_key) }
+    }
+
+    /// Puts a device on the list. `None` on a linked device, which cannot sign.
+    pub fn list_device(&mut self, device: &DeviceId, listed: Listed) -> Option<SignedDeviceList> {
+        self.list.devices.insert(device.clone(), listed);
         self.sign_list()
     }
 
-    /// Takes a device off the list.
-    pub fn unlist_device(&mut self, device: &DeviceId) -> SignedDeviceList {
+    /// Takes a device off the list. `None` on a linked device, which cannot sign.
+    pub fn unlist_device(&mut self, device: &DeviceId) -> Option<SignedDeviceList> {
         self.list.devices.remove(device);
         self.sign_list()
     }
 
-    fn sign_list(&mut self) -> SignedDeviceList {
+    fn sign_list(&mut self) -> Option<SignedDeviceList> {
+        let key = self.policy_key.as_ref()?;
         self.list.version += 1;
-        self.list.signature = self.policy_key.sign(&self.list.statement()).to_vec().into();
-        self.list.clone()
+        self.list.signature = key.sign(&self.list.statement()).to_vec().into();
+        Some(self.list.clone())
     }
 
-    /// This application signs, with its own policy key, a list for another user that names the device: what a meddler does.
+    /// This application signs, with its own policy key, a list for another user that names the device: what a meddler
+    /// does.
     pub fn list_foreign_device(
         &self,
         device: &DeviceId,
-        device_key: &Bytes,
+        listed: Listed,
         like: &SignedDeviceList,
-    ) -> SignedDeviceList {
+    ) -> Option<SignedDeviceList> {
+        let key = self.policy_key.as_ref()?;
         let mut list = like.clone();
         list.version += 1;
-        list.devices.insert(device.clone(), device_key.clone());
-        list.policy_key = self.policy_key.verifying_key().to_bytes().to_vec().into();
-        list.signature = self.policy_key.sign(&list.statement()).to_vec().into();
-        list
+        list.devices.insert(device.clone(), listed);
+        list.policy_key = public(key);
+        list.signature = key.sign(&list.statement()).to_vec().into();
+        Some(list)
     }
 
-    /// A linked device's application works for the same user, with the same policy key and knowledge.
-    pub fn linked(&self, device: &DeviceId) -> Self {
-        Self { device: device.clone(), rosters: BTreeMap::new(), ..self.clone() }
+    /// What a linked device's application takes over from an existing one of its user: whom it knows, not the right to sign.
+    pub fn link_to(&mut self, existing: &Self) {
+        self.policy_key = None;
+        self.list = existing.list.clone();
+        self.pins = existing.pins.clone();
+        self.met = existing.met.clone();
+        self.links = existing.links.clone();
     }
 
     /// The user compared keys with `peer` out of band: these are the true ones.
     pub fn verify(&mut self, peer: &App, identity: &Identity) {
-        let version_seen = self.pins.get(&peer.device.user).map_or(0, |pin| pin.version_seen.min(peer.list.version));
         self.pins.insert(
             peer.device.user.clone(),
             Pin {
                 account_key: identity.account_key.clone(),
                 policy_key: peer.list.policy_key.clone(),
                 verified: true,
-                version_seen,
+                version_seen: peer.list.version,
             },
         );
     }
@@ -194,35 +228,37 @@ impl App {
     }
 
     /// Seals a packet: its content, its sender, and the roster that the sender has in mind.
-    pub fn seal(&self, packet: &mut Packet) {
+    pub fn seal(&mut self, packet: &mut Packet) {
         let roster = self.rosters.get(&packet.group).map(|log| log.present.clone()).unwrap_or_default();
-        let signature = self.policy_key.sign(&sealed(packet, &self.device, &roster)).to_vec().into();
-        let seal = Seal { by: self.device.clone(), roster, signature };
+        self.sealed += 1;
+        let statement = sealed(packet, &self.device, self.sealed, &roster);
+        let signature = self.seal_key.sign(&statement).to_vec().into();
+        let seal = Seal { by: self.device.clone(), number: self.sealed, roster, signature };
         packet.seal = serde_json::to_vec(&seal).ok().map(Bytes);
     }
 
     /// Answers a question.
     pub fn decide(&mut self, fact: &Fact, context: &Context<'_>) -> bool {
-        if self.trust_store == TrustStore::Blind {
-            return true;
-        }
         match fact {
             Fact::Identity { device, identity, .. } => self.trusts(device, identity, context),
-            // This device itself: it joins by its own act, or a member vouches for having added it.
-            Fact::Add { device, by, authenticated, .. } if *device == self.device => {
-                device == by || *authenticated || self.sealed_by(by, context)
+            // This device itself: a member vouches for having added it, or the library for its own act.
+            Fact::Add { group, device, by, authenticated } if *device == self.device => {
+                *authenticated || self.sealed_change(group, by, context)
             }
             // A device that joins by its own act has been invited by a link.
             Fact::Add { group, device, by, .. } if device == by => {
                 self.links.contains(group) && self.listed(device, context)
             }
-            Fact::Add { device, by, authenticated, .. } => {
-                (*authenticated || self.sealed_by(by, context)) && self.may_change(by) && self.listed(device, context)
+            Fact::Add { group, device, by, authenticated } => {
+                (*authenticated || self.sealed_change(group, by, context))
+                    && self.may_change(by)
+                    && self.listed(device, context)
             }
-            Fact::Remove { device, by, authenticated, .. } => {
+            Fact::Remove { group, device, by, authenticated } => {
                 // Whoever removed a device may have revoked it: the newest list is to be known from now on.
                 self.newest_list(&device.user, context);
-                (*authenticated || self.sealed_by(by, context)) && (device.user == by.user || self.may_change(by))
+                (*authenticated || self.sealed_change(group, by, context))
+                    && (device.user == by.user || self.may_change(by))
             }
             Fact::ListedDevice { device } => self.listed(device, context),
             Fact::Recipients { group, sender } => self.same_recipients(group, sender, context),
@@ -245,19 +281,29 @@ impl App {
         self.admins.is_empty() || self.admins.contains(&by.user)
     }
 
+    /// Whether this user may remove these devices from a group: asked before its own device does so.
+    pub fn may_remove(&self, devices: &[DeviceId]) -> bool {
+        self.may_change(&self.device) || devices.iter().all(|device| device.user == self.device.user)
+    }
+
+    /// Whether this user may add others to a group: asked before its own device does so.
+    pub fn may_add(&self) -> bool {
+        self.may_change(&self.device)
+    }
+
     /// Whether these keys are this device's: vouched for, by the account key that is known, and on the newest list.
     fn trusts(&mut self, device: &DeviceId, identity: &Identity, context: &Context<'_>) -> bool {
+        if self.trust_store == TrustStore::Blind {
+            return true;
+        }
         if !e2esm_account::vouched(device, identity) {
             return false;
         }
-        let names = |list: &SignedDeviceList| list.devices.get(device) == Some(&identity.device_key);
+        let names = |list: &SignedDeviceList| {
+            list.devices.get(device).is_some_and(|listed| listed.device_key == identity.device_key)
+        };
         let Some(pin) = self.pins.get(&device.user) else {
-            if self.trust_store == TrustStore::VerifiedOnly {
-                return false;
-            }
-            let Some(list) = (context.lists)(&device.user).into_iter().find(|list| list.holds() && names(list)) else {
-                return false;
-            };
+            let Some(list) = self.first_contact(&device.user, context).into_iter().find(names) else { return false };
             let pin = Pin {
                 account_key: identity.account_key.clone(),
                 policy_key: list.policy_key,
@@ -271,14 +317,33 @@ impl App {
             && self.newest_list(&device.user, context).is_some_and(|list| names(&list))
     }
 
-    /// Whether the newest list of its user names the device. Of a user whose key is not known yet any list will do, as far
-    /// as the trust store allows that: whose key it is comes to be asked with the key.
+    /// Whether the newest list of its user names the device. Of a user whose key is not known yet any newest list will do, as
+    /// far as the trust store allows that: whose key it is comes to be asked with the key.
     fn listed(&mut self, device: &DeviceId, context: &Context<'_>) -> bool {
-        if self.pins.contains_key(&device.user) {
-            return self.newest_list(&device.user, context).is_some_and(|list| list.devices.contains_key(device));
+        match self.pins.contains_key(&device.user) {
+            true => self.newest_list(&device.user, context).is_some_and(|list| list.devices.contains_key(device)),
+            false => self.first_contact(&device.user, context).iter().any(|list| list.devices.contains_key(device)),
         }
-        self.trust_store != TrustStore::VerifiedOnly
-            && (context.lists)(&device.user).iter().any(|list| list.holds() && list.devices.contains_key(device))
+    }
+
+    /// Of a user whose account key is not known yet: the newest list under each policy key that may be theirs.
+    fn first_contact(&self, user: &UserId, context: &Context<'_>) -> Vec<SignedDeviceList> {
+        if self.trust_store == TrustStore::VerifiedOnly {
+            return Vec::new();
+        }
+        let known = self.met.get(user);
+        let mut newest: Vec<SignedDeviceList> = Vec::new();
+        for list in (context.lists)(user) {
+            if list.user != *user || known.is_some_and(|key| *key != list.policy_key) || !list.holds() {
+                continue;
+            }
+            match newest.iter_mut().find(|other| other.policy_key == list.policy_key) {
+                Some(other) if other.version >= list.version => {}
+                Some(other) => *other = list,
+                None => newest.push(list),
+            }
+        }
+        newest
     }
 
     /// The newest list that the server shows and the user's known policy key signed; never an older one than seen before.
@@ -302,17 +367,30 @@ impl App {
         if seal.by != *by {
             return None;
         }
-        let holds = |key: &Bytes| verify(key, &sealed(packet, by, &seal.roster), &seal.signature);
-        let held = match self.pins.get(&by.user) {
-            Some(pin) => holds(&pin.policy_key),
-            None if self.trust_store == TrustStore::VerifiedOnly => false,
-            None => (context.lists)(&by.user).iter().any(|list| list.holds() && holds(&list.policy_key)),
+        let statement = sealed(packet, by, seal.number, &seal.roster);
+        let holds = |list: &SignedDeviceList| {
+            list.devices.get(by).is_some_and(|listed| verify(&listed.seal_key, &statement, &seal.signature))
         };
-        held.then_some(seal)
+        if self.pins.contains_key(&by.user) {
+            return self.newest_list(&by.user, context).filter(holds).map(|_| seal);
+        }
+        let list = self.first_contact(&by.user, context).into_iter().find(holds)?;
+        self.met.insert(by.user.clone(), list.policy_key);
+        Some(seal)
     }
 
-    fn sealed_by(&mut self, by: &DeviceId, context: &Context<'_>) -> bool {
-        self.seal_of(by, context).is_some()
+    /// Whether this device made the change at hand, and made it after its last one that was taken here.
+    fn sealed_change(&mut self, group: &GroupId, by: &DeviceId, context: &Context<'_>) -> bool {
+        let Some(seal) = self.seal_of(by, context) else { return false };
+        let place = (group.clone(), by.clone());
+        // One packet puts several questions.
+        let fresh = self.changes.get(&place).is_none_or(|(number, signature)| {
+            seal.number > *number || (seal.number == *number && seal.signature == *signature)
+        });
+        if fresh {
+            self.changes.insert(place, (seal.number, seal.signature));
+        }
+        fresh
     }
 
     /// Whether the sender had a roster in mind that this device has (or had: what is late is not hidden).
@@ -323,13 +401,13 @@ impl App {
 }
 
 /// What a seal signs.
-fn sealed(packet: &Packet, by: &DeviceId, roster: &Bytes) -> Vec<u8> {
+fn sealed(packet: &Packet, by: &DeviceId, number: u64, roster: &Bytes) -> Vec<u8> {
     let to = match &packet.to {
         Address::Group(group) => format!("group {group}"),
         Address::Device(device) => format!("device {device}"),
         Address::Server => "server".to_owned(),
     };
-    statement(b"E2ESM seal v1", &(packet.kind, &packet.group, to, by, &packet.bytes, roster))
+    statement(b"E2ESM seal v1", &(packet.kind, &packet.group, to, by, number, &packet.bytes, roster))
 }
 
 /// A domain-separated encoding: JSON of a tuple is injective for the types used here.
@@ -338,6 +416,10 @@ fn statement(context: &[u8], content: &impl Serialize) -> Vec<u8> {
     bytes.push(0);
     bytes.extend(serde_json::to_vec(content).unwrap_or_default());
     bytes
+}
+
+fn public(key: &SigningKey) -> Bytes {
+    key.verifying_key().to_bytes().to_vec().into()
 }
 
 fn verify(key: &Bytes, statement: &[u8], signature: &Bytes) -> bool {
@@ -392,21 +474,68 @@ mod tests {
         let (mut bob, his) = person("bob", TrustStore::Tofu);
         let (carol, _) = person("carol", TrustStore::Tofu);
         let tablet = DeviceId::new("bob", "tablet");
-        let key = Bytes(b"tablet".to_vec());
+        let key = Listed { device_key: Bytes(b"tablet".to_vec()), seal_key: Bytes::default() };
         let listed = Fact::ListedDevice { device: tablet.clone() };
         let first = bob.device_list().clone();
         assert!(asks(&mut alice, &whose(&bob, &his), std::slice::from_ref(&first), None));
-        let meddled = carol.list_foreign_device(&tablet, &key, &first);
+        let meddled = carol.list_foreign_device(&tablet, key.clone(), &first).expect("carol's is a first device");
         assert!(!asks(&mut alice, &listed, &[first.clone(), meddled], None), "carol cannot sign for bob");
         let mut unsigned = first.clone();
         unsigned.version += 1;
         unsigned.devices.insert(tablet.clone(), key.clone());
         assert!(!asks(&mut alice, &listed, &[unsigned], None), "nor can the server add to what bob signed");
-        let second = bob.list_device(&tablet, &key);
+        let second = bob.list_device(&tablet, key.clone()).expect("a first device");
         assert!(asks(&mut alice, &listed, &[first, second.clone()], None));
-        let third = bob.unlist_device(&tablet);
-        assert!(!asks(&mut alice, &listed, &[second.clone(), third], None), "revoked");
-        assert!(!asks(&mut alice, &listed, &[second], None), "the old list is not taken again");
+        let third = bob.unlist_device(&tablet).expect("a first device");
+        assert!(!asks(&mut alice, &listed, &[second.clone(), third.clone()], None), "revoked");
+        assert!(!asks(&mut alice, &listed, std::slice::from_ref(&second), None), "the old list is not taken again");
+        let (mut dave, _) = person("dave", TrustStore::Tofu);
+        assert!(!asks(&mut dave, &listed, &[second, third], None), "a newcomer takes the newest of what is shown");
+    }
+
+    #[test]
+    fn a_linked_device_cannot_let_others_in() {
+        let (mut bob, _) = person("bob", TrustStore::Tofu);
+        let (mut tablet, identity) = person("bob", TrustStore::Tofu);
+        let listed = tablet.listed_as(&identity);
+        assert!(bob.list_device(&DeviceId::new("bob", "tablet"), listed.clone()).is_some());
+        tablet.link_to(&bob);
+        assert!(tablet.list_device(&DeviceId::new("bob", "watch"), listed).is_none());
+    }
+
+    #[test]
+    fn a_change_is_taken_once_and_in_the_order_of_its_author() {
+        let (mut alice, _) = person("alice", TrustStore::Tofu);
+        let (mut bob, _) = person("bob", TrustStore::Tofu);
+        let (impostor, _) = person("alice", TrustStore::Tofu);
+        let group = GroupId("friends".to_owned());
+        let lists = [alice.device_list().clone(), impostor.device_list().clone(), bob.device_list().clone()];
+        let remove = Fact::Remove {
+            group: group.clone(),
+            device: DeviceId::new("carol", "phone"),
+            by: alice.device().clone(),
+            authenticated: false,
+        };
+        let change = |app: &mut App, byte| {
+            let mut packet = Packet {
+                kind: PacketKind::Change,
+                group: group.clone(),
+                from: app.device().clone(),
+                to: Address::Group(group.clone()),
+                opens_session: false,
+                bytes: Bytes(vec![byte]),
+                seal: None,
+            };
+            app.seal(&mut packet);
+            packet
+        };
+        let (first, second) = (change(&mut alice, 1), change(&mut alice, 2));
+        assert!(asks(&mut bob, &remove, &lists, Some(&first)));
+        assert!(asks(&mut bob, &remove, &lists, Some(&first)), "the same packet may put several questions");
+        assert!(asks(&mut bob, &remove, &lists, Some(&second)));
+        assert!(!asks(&mut bob, &remove, &lists, Some(&first)), "an old change is a replay");
+        let mut other = impostor;
+        assert!(!asks(&mut bob, &remove, &lists, Some(&change(&mut other, 3))), "alice is whom bob first met as alice");
     }
 
     #[test]

@@ -109,9 +109,12 @@ impl Matrix {
 
     /// Whether this row accuses the rogue of something that its base is not accused of.
     pub fn accuses(&self, rogue: &Rogue, row: &Row) -> bool {
-        let bad = |verdict: Verdict| !verdict.needs_no_reason();
-        // Shrugging is no pass: but it is not caught by its own declaration either.
-        bad(row.verdict) && self.base_verdict(rogue, row).is_some_and(|verdict| !bad(verdict))
+        // A lost process counts for those alone whose flaw it is: else a slow machine would catch anything.
+        let bad = match row.verdict {
+            Verdict::Error => !rogue.only.is_empty(),
+            verdict => !verdict.needs_no_reason(),
+        };
+        bad && self.base_verdict(rogue, row).is_some_and(Verdict::needs_no_reason)
     }
 
     /// The vectors that catch a rogue.

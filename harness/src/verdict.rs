@@ -118,7 +118,7 @@ mod tests {
         use Verdict as V;
         let unsupported = Stop::Unsupported { capability: Capability::Epochs, because: String::new() };
         let refused = Stop::Refused { step: 0, action: String::new(), reason: String::new() };
-        let failed = Stop::Failed { step: 0, failure: Failure::TimedOut { seconds: 1 } };
+        let failed = Stop::Failed { step: 0, failure: Failure::TimedOut { milliseconds: 1 } };
         let good = check(Positive, true, false);
         let held = check(Negative, true, false);
         let asked = check(Negative, false, true);

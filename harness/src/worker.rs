@@ -18,8 +18,8 @@ use serde::{Deserialize, Serialize};
 
 /// The longest line that a child may print, in bytes; beyond it the child is talking nonsense.
 const MAX_LINE: u64 = 64 << 20;
-/// How much of a child's stderr is kept for the report, in bytes.
-const MAX_STDERR: u64 = 16 << 10;
+/// How much of the end of a child's stderr is kept for the report, in bytes.
+const MAX_STDERR: usize = 16 << 10;
 /// How often the child's memory is looked at while it works.
 const MEMORY_INTERVAL: Duration = Duration::from_millis(20);
 
@@ -72,10 +72,10 @@ pub enum Failure {
         stderr: String,
     },
     /// It did not answer in time, and was killed.
-    #[error("did not answer within the scenario's {seconds} s and was killed")]
+    #[error("did not answer within the scenario's {milliseconds} ms and was killed")]
     TimedOut {
-        /// The limit, in whole seconds.
-        seconds: u64,
+        /// The limit.
+        milliseconds: u64,
     },
     /// It used too much memory, and was killed.
     #[error("used more than {megabytes} MB of resident memory and was killed")]
@@ -144,12 +144,8 @@ impl Worker {
         thread::spawn(move || read_lines(BufReader::new(stdout), &line_sender));
         let (stderr_sender, stderr_text) = sync_channel(1);
         thread::spawn(move || {
-            let mut stderr = stderr;
-            let mut kept = Vec::new();
-            // Errors end the text, nothing more; the rest is read away so that the child never blocks on it.
-            let _ = stderr.by_ref().take(MAX_STDERR).read_to_end(&mut kept);
-            let _ = std::io::copy(&mut stderr, &mut std::io::sink());
-            let _ = stderr_sender.send(String::from_utf8_lossy(&kept).into_owned());
+            // Nobody may be left to take it: that is no loss.
+            let _ = stderr_sender.send(end_of(stderr));
         });
         let deadline = Instant::now() + Duration::from_secs_f64(limits.seconds);
         Ok(Self { child, outbox, lines, stderr: stderr_text, limits, deadline, next_id: 1 })
@@ -269,7 +265,7 @@ impl Worker {
             let now = Instant::now();
             if now >= self.deadline {
                 self.kill();
-                return Err(Failure::TimedOut { seconds: self.limits.seconds.ceil() as u64 });
+                return Err(Failure::TimedOut { milliseconds: (self.limits.seconds * 1000.0).round() as u64 });
             }
             match self.lines.recv_timeout(MEMORY_INTERVAL.min(self.deadline - now)) {
                 Ok(Ok(line)) => break line,
@@ -281,6 +277,7 @@ impl Worker {
                 Err(RecvTimeoutError::Disconnected) => return Err(self.ended()),
             }
         };
+        self.check_memory()?;
         let frame: ReplyFrame = serde_json::from_slice(&line).map_err(|error| Failure::Nonsense {
             reason: format!("{error}, in `{}`", String::from_utf8_lossy(&line[..line.len().min(120)])),
         })?;
@@ -359,10 +356,25 @@ fn read_lines(mut stdout: impl BufRead, sender: &SyncSender<Result<Vec<u8>, Stri
     }
 }
 
-/// Resident memory of a process, where the system tells (Linux).
+/// The last [`MAX_STDERR`] bytes of a stream, read to its end so that the writer never blocks on it.
+fn end_of(mut stream: impl Read) -> String {
+    let mut kept = Vec::new();
+    let mut chunk = [0; 4096];
+    // An error ends the text, nothing more.
+    while let Ok(count @ 1..) = stream.read(&mut chunk) {
+        kept.extend_from_slice(&chunk[..count]);
+        if kept.len() > 2 * MAX_STDERR {
+            kept.drain(..kept.len() - MAX_STDERR);
+        }
+    }
+    kept.drain(..kept.len().saturating_sub(MAX_STDERR));
+    String::from_utf8_lossy(&kept).into_owned()
+}
+
+/// Peak resident memory of a process, where the system tells (Linux).
 fn resident_bytes(pid: u32) -> Option<u64> {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
-    let line = status.lines().find(|line| line.starts_with("VmRSS:"))?;
+    let line = status.lines().find(|line| line.starts_with("VmHWM:"))?;
     let kilobytes: u64 = line.split_whitespace().nth(1)?.parse().ok()?;
     Some(kilobytes * 1024)
 }

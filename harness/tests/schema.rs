@@ -47,6 +47,19 @@ fn the_schema_refuses_unknown_fields() {
 }
 
 #[test]
+fn every_divergence_is_about_something_that_there_is() {
+    let vectors = embedded().expect("the embedded vectors are well-formed").vectors;
+    let divergences = e2esm::divergence::Divergences::checked_in().expect("divergences.json is well-formed");
+    let mut seen = std::collections::BTreeSet::new();
+    for entry in divergences.all() {
+        let place = (entry.adapter.clone(), entry.vector.clone(), entry.layer);
+        assert!(vectors.iter().any(|vector| vector.id == entry.vector), "{place:?}");
+        assert!(entry.adapter.starts_with("libsignal") || e2esm::registry::find(&entry.adapter).is_some(), "{place:?}");
+        assert!(seen.insert(place.clone()), "{place:?} stands there twice");
+    }
+}
+
+#[test]
 fn the_evidence_names_every_built_in_implementation() {
     let evidence = e2esm::evidence::Evidence::all().expect("evidence.json is well-formed");
     for adapter in e2esm::registry::built_in() {

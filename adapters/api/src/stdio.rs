@@ -114,7 +114,8 @@ pub enum Reply {
     Ok(Box<Answer>),
     /// It was refused.
     Error(Error),
-    /// It waits for a decision about this fact.
+    /// It waits for a decision about this fact. What the device noticed so far is not told: the call is taken up from its
+    /// start, and notices it again.
     Undecided {
         /// For [`Request::Resume`].
         token: u64,
@@ -230,14 +231,15 @@ impl<'a> Dispatcher<'a> {
 /// # Errors
 /// Those of the streams. A line that is not a request is answered, not fatal: `unsupported` for an unknown verb,
 /// `bad_request` for anything else.
-pub fn serve_stdio(adapter: &dyn Adapter, input: impl BufRead, mut output: impl Write) -> std::io::Result<()> {
+pub fn serve_stdio(adapter: &dyn Adapter, mut input: impl BufRead, mut output: impl Write) -> std::io::Result<()> {
     let mut dispatcher = Dispatcher::new(adapter);
-    for line in input.lines() {
-        let line = line?;
-        let reply = match serde_json::from_str::<Frame>(&line) {
+    let mut line = Vec::new();
+    while input.read_until(b'\n', &mut line)? > 0 {
+        let reply = match serde_json::from_slice::<Frame>(&line) {
             Ok(frame) => dispatcher.handle(frame),
             Err(error) => malformed(&line, &error),
         };
+        line.clear();
         serde_json::to_writer(&mut output, &reply)?;
         output.write_all(b"\n")?;
         output.flush()?;
@@ -245,8 +247,8 @@ pub fn serve_stdio(adapter: &dyn Adapter, input: impl BufRead, mut output: impl 
     Ok(())
 }
 
-fn malformed(line: &str, error: &serde_json::Error) -> ReplyFrame {
-    let id = serde_json::from_str::<serde_json::Value>(line)
+fn malformed(line: &[u8], error: &serde_json::Error) -> ReplyFrame {
+    let id = serde_json::from_slice::<serde_json::Value>(line)
         .ok()
         .and_then(|frame| frame.get("id").and_then(serde_json::Value::as_u64))
         .unwrap_or(0);

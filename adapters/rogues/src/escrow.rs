@@ -41,17 +41,64 @@ impl Flaw for Escrow {
     }
 }
 
+/// Sends each message in the clear behind its ciphertext.
+struct SendsInClear;
+
+const END: &[u8] = b"end of what was said in the clear";
+
+impl Flaw for SendsInClear {
+    fn call(&mut self, inner: &mut dyn Device, call: &Call) -> Result<Answer, Error> {
+        match call {
+            Call::Receive { packet } => {
+                match packet.bytes.0.strip_suffix(END).and_then(<[u8]>::split_last_chunk::<4>) {
+                    Some((rest, length)) => {
+                        let said = usize::try_from(u32::from_be_bytes(*length)).unwrap_or(usize::MAX);
+                        let sealed = rest.get(..rest.len().saturating_sub(said)).unwrap_or_default();
+                        Ok(Answer::Output(inner.receive(&Packet { bytes: sealed.into(), ..packet.clone() })?))
+                    }
+                    None => inner.call(call),
+                }
+            }
+            Call::Send { group, plaintext } => {
+                let mut output = inner.send(group, plaintext.as_ref())?;
+                let length = u32::try_from(plaintext.0.len()).map_err(Error::internal)?.to_be_bytes();
+                if let Some(packet) = output.packets.last_mut() {
+                    packet.bytes = [packet.bytes.as_ref(), plaintext.as_ref(), &length, END].concat().into();
+                }
+                Ok(Answer::Output(output))
+            }
+            call => inner.call(call),
+        }
+    }
+}
+
+fn sends_in_clear() -> Box<dyn Flaw> {
+    Box::new(SendsInClear)
+}
+
 fn escrow() -> Box<dyn Flaw> {
     Box::new(Escrow)
 }
 
-pub(crate) const ROGUES: &[Rogue] = &[Rogue {
-    name: "escrow",
-    base: "openmls-rustcrypto",
-    what: "leaves a copy of each message with the server",
-    precedent: "class: key escrow and unencrypted backups",
-    sound: false,
-    caught_by: &["participation/server-view"],
-    only: &[],
-    make: escrow,
-}];
+pub(crate) const ROGUES: &[Rogue] = &[
+    Rogue {
+        name: "sends-in-clear",
+        base: "openmls-rustcrypto",
+        what: "sends each message in the clear behind its ciphertext",
+        precedent: "class: plaintext in metadata, notifications or logs",
+        sound: false,
+        caught_by: &["participation/server-view"],
+        only: &[],
+        make: sends_in_clear,
+    },
+    Rogue {
+        name: "escrow",
+        base: "openmls-rustcrypto",
+        what: "leaves a copy of each message with the server",
+        precedent: "class: key escrow and unencrypted backups",
+        sound: false,
+        caught_by: &["participation/server-view"],
+        only: &[],
+        make: escrow,
+    },
+];

@@ -135,11 +135,11 @@ pub(crate) struct LimitArguments {
     /// Scenarios at a time [default: one for each processor]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub jobs: Option<u16>,
-    /// Seconds that one scenario may take
-    #[arg(long, value_name = "S", default_value_t = 30.0, value_parser = positive)]
-    pub timeout: f64,
-    /// Megabytes of resident memory that one scenario's process may use
-    #[arg(long, value_name = "MB", default_value_t = 2048, value_parser = clap::value_parser!(u64).range(16..))]
+    /// Seconds that one scenario may take [default: 30; 10 for rogues, some of which never return]
+    #[arg(long, value_name = "S", value_parser = positive)]
+    pub timeout: Option<f64>,
+    /// Megabytes of resident memory that one scenario's process may use (on Linux)
+    #[arg(long, value_name = "MB", default_value_t = 2048, value_parser = clap::value_parser!(u64).range(16..=1_048_576))]
     pub memory: u64,
     /// From what message texts are made
     #[arg(long, value_name = "S", default_value_t = 0)]
@@ -148,7 +148,7 @@ pub(crate) struct LimitArguments {
 
 impl Default for LimitArguments {
     fn default() -> Self {
-        Self { jobs: None, timeout: 30.0, memory: 2048, seed: 0 }
+        Self { jobs: None, timeout: None, memory: 2048, seed: 0 }
     }
 }
 

@@ -1,7 +1,8 @@
 //! Colours and progress, where there is a terminal that wants them.
 
 use std::fmt::Display;
-use std::io::Write;
+use std::io::{ErrorKind, Write};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use console::{Term, style};
@@ -17,8 +18,18 @@ pub(crate) fn colour() -> bool {
 
 /// A line on stdout. Whoever has stopped reading (`| head`) has had enough: that is no error.
 pub(crate) fn say(line: impl Display) {
-    if writeln!(std::io::stdout(), "{line}").is_err() {
-        std::process::exit(0);
+    static NOBODY_READS: AtomicBool = AtomicBool::new(false);
+    if NOBODY_READS.load(Ordering::Relaxed) {
+        return;
+    }
+    match writeln!(std::io::stdout(), "{line}") {
+        Ok(()) => {}
+        // The exit code still says how it went.
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => NOBODY_READS.store(true, Ordering::Relaxed),
+        Err(error) => {
+            eprintln!("e2esm: writing to stdout: {error}");
+            std::process::exit(i32::from(super::MISUSE));
+        }
     }
 }
 

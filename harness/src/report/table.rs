@@ -14,8 +14,12 @@ use crate::verdict::Verdict;
 pub fn verdicts(columns: &[Column], layers: &[Layer], divergences: &Divergences, colour: bool) -> String {
     let mut table = Table::new();
     table.load_style(UTF8_FULL_CONDENSED);
-    let mut head = vec![Cell::new("vector").add_attribute(Attribute::Bold)];
-    head.extend(columns.iter().map(|column| Cell::new(wrap(&column.name)).add_attribute(Attribute::Bold)));
+    let title = |text: String| {
+        let cell = Cell::new(text);
+        if colour { cell.add_attribute(Attribute::Bold) } else { cell }
+    };
+    let mut head = vec![title("vector".to_owned())];
+    head.extend(columns.iter().map(|column| title(wrap(&column.name))));
     table.set_header(head);
     let mut rows: BTreeMap<&str, Vec<Vec<&Row>>> = BTreeMap::new();
     for (place, column) in columns.iter().enumerate() {

@@ -16,13 +16,16 @@ use super::{Checked, Consultation};
 /// What happened, and whether that is right.
 struct Finding {
     holds: bool,
+    /// Whether a decision of the application could explain that it does not hold: something bad was done, not merely left
+    /// undone or done for another reason.
+    explicable: bool,
     observed: String,
     score: Option<(u32, u32)>,
 }
 
 impl Finding {
     fn new(holds: bool, observed: impl Into<String>) -> Self {
-        Self { holds, observed: observed.into(), score: None }
+        Self { holds, explicable: true, observed: observed.into(), score: None }
     }
 }
 
@@ -47,7 +50,7 @@ impl World<'_> {
             Check::CountReaders { message, among } => self.count_readers(message, among),
         };
         let polarity = check.polarity();
-        let consulted = if polarity == Polarity::Negative && !finding.holds {
+        let consulted = if polarity == Polarity::Negative && !finding.holds && finding.explicable {
             self.consultations(check.decided_by())
         } else {
             Vec::new()
@@ -76,6 +79,10 @@ impl World<'_> {
                 _ => None,
             })
             .collect();
+        if self.exposed.contains(message) {
+            let outsiders = self.seats.iter().filter(|(_, seat)| seat.role == Role::Outsider);
+            readers.extend(outsiders.map(|(handle, _)| (handle.clone(), said.by.clone())));
+        }
         readers.dedup();
         readers
     }
@@ -128,14 +135,15 @@ impl World<'_> {
         let mut holds = true;
         let mut words = Vec::new();
         for device in by {
-            let tried = names.iter().any(|name| self.deliveries(name, device).next().is_some());
+            let is_message = |delivery: &Delivery| delivery.kind == PacketKind::Message;
+            let tried = names.iter().any(|name| self.deliveries(name, device).any(is_message));
             holds &= tried || !sent;
             words.push(match tried || !sent {
                 true => format!("{device} did not ({})", self.last_refusal(message, device)),
                 false => format!("{device} was never given it, which proves nothing"),
             });
         }
-        Finding::new(holds, words.join("; "))
+        Finding { explicable: false, ..Finding::new(holds, words.join("; ")) }
     }
 
     /// The steps that bring a message: its own, and those that bring it again.
@@ -151,6 +159,7 @@ impl World<'_> {
     fn all_refused(&self, attempt: &str, by: &[DeviceId], reasons: &[e2esm_adapter::ErrorClass]) -> Finding {
         let mut words = Vec::new();
         let mut holds = true;
+        let mut explicable = true;
         for device in by {
             let own = self.refused.get(attempt).filter(|(author, _)| author == device).map(|(_, error)| error);
             let mut seen = own.is_some();
@@ -170,16 +179,17 @@ impl World<'_> {
                 }
             }
             if !seen {
-                holds = false;
+                (holds, explicable) = (false, false);
                 words.push(format!("{device} was brought nothing and refused nothing"));
             }
             for error in errors {
                 let right = reasons.contains(&error.class);
                 holds &= right;
+                explicable &= right;
                 words.push(format!("{device} refused{} ({error})", if right { "" } else { " for another reason" }));
             }
         }
-        Finding::new(holds, words.join("; "))
+        Finding { explicable, ..Finding::new(holds, words.join("; ")) }
     }
 
     fn not_attributed(&self, attempt: &str, by: &[DeviceId], claim: &DeviceId) -> Finding {
@@ -190,17 +200,24 @@ impl World<'_> {
                 }
             }
         }
-        // The same bytes may have come under another name, such as the original ahead of which a copy was slipped in.
-        let words: Vec<_> =
-            by.iter().map(|device| format!("{device} did not ({})", self.last_refusal(attempt, device))).collect();
-        Finding::new(true, words.join("; "))
+        let mut holds = true;
+        let mut words = Vec::new();
+        for device in by {
+            let brought = self.deliveries(attempt, device).next().is_some();
+            holds &= brought;
+            words.push(match brought {
+                true => format!("{device} did not ({})", self.last_refusal(attempt, device)),
+                false => format!("{device} was brought nothing, which proves nothing"),
+            });
+        }
+        Finding { explicable: false, ..Finding::new(holds, words.join("; ")) }
     }
 
     fn roster(&mut self, group: &GroupId, device: &DeviceId) -> Result<Result<Roster, String>, Trouble> {
         match self.call(device, Call::Roster { group: group.clone() }) {
             Ok(Answer::Roster(roster)) => Ok(Ok(roster)),
             Ok(other) => Err(odd("a roster", &other)),
-            Err(Trouble::Refused(error)) => Ok(Err(error.to_string())),
+            Err(Trouble::Refused(_, error)) => Ok(Err(error.to_string())),
             Err(failed) => Err(failed),
         }
     }
@@ -227,12 +244,17 @@ impl World<'_> {
         let mut words = Vec::new();
         let mut holds = true;
         for device in of {
-            let named = match self.roster(group, device)? {
-                Ok(roster) => roster.members.contains(who),
-                Err(_) => false,
-            };
-            holds &= named == wanted;
-            words.push(format!("{device}'s roster {} {who}", if named { "names" } else { "does not name" }));
+            match self.roster(group, device)? {
+                Ok(roster) => {
+                    let named = roster.members.contains(who);
+                    holds &= named == wanted;
+                    words.push(format!("{device}'s roster {} {who}", if named { "names" } else { "does not name" }));
+                }
+                Err(error) => {
+                    holds = false;
+                    words.push(format!("{device} has no roster ({error})"));
+                }
+            }
         }
         Ok(Finding::new(holds, words.join("; ")))
     }
@@ -243,7 +265,7 @@ impl World<'_> {
             Ok(Answer::Fingerprint(fingerprint)) => Ok(Ok(fingerprint)),
             Ok(other) => Err(odd("a fingerprint", &other)),
             Err(trouble) if is_unsupported(&trouble) => Ok(Err("unsupported".to_owned())),
-            Err(Trouble::Refused(error)) => Ok(Err(error.to_string())),
+            Err(Trouble::Refused(_, error)) => Ok(Err(error.to_string())),
             Err(failed) => Err(failed),
         }
     }
@@ -386,7 +408,7 @@ impl World<'_> {
                 false => format!("{device} was told nothing"),
             });
         }
-        Finding { holds, observed: words.join("; "), score: Some((read, count(by))) }
+        Finding { score: Some((read, count(by))), ..Finding::new(holds, words.join("; ")) }
     }
 
     fn count_readers(&self, message: &str, among: &[DeviceId]) -> Finding {
@@ -399,7 +421,7 @@ impl World<'_> {
             })
             .collect();
         let score = Some((u32::try_from(readers.len()).unwrap_or(u32::MAX), count(among)));
-        Finding { holds: true, observed: words.join("; "), score }
+        Finding { score, ..Finding::new(true, words.join("; ")) }
     }
 
     /// Where honest devices' applications were asked about one of these facts and said yes.
@@ -408,16 +430,28 @@ impl World<'_> {
         let honest = self.seats.values().filter(|seat| seat.role == Role::Honest);
         let truth: BTreeSet<_> = honest.map(|seat| (&seat.id, &seat.identity)).collect();
         let true_identity = |fact: &Fact| matches!(fact, Fact::Identity { device, identity, .. } if truth.contains(&(device, identity)));
+        let begins = |name: &str| {
+            let step = self.vector.steps.iter().position(|step| step.name() == Some(name));
+            self.log.entries.iter().position(|entry| matches!(entry, Entry::Step(index) if Some(*index) == step))
+        };
+        let starts: Vec<_> =
+            decisive.iter().map(|wanted| wanted.since.as_deref().and_then(begins).unwrap_or(0)).collect();
         let found: BTreeSet<Consultation> = self
             .log
-            .noticed()
-            .filter(|(device, _)| self.seats.get(*device).is_some_and(|seat| seat.role == Role::Honest))
-            .filter_map(|(_, event)| match event {
+            .entries
+            .iter()
+            .enumerate()
+            .filter_map(|(place, entry)| match entry {
+                Entry::Noticed { device, event } => Some((place, device, event)),
+                _ => None,
+            })
+            .filter(|(_, device, _)| self.seats.get(*device).is_some_and(|seat| seat.role == Role::Honest))
+            .filter_map(|(place, _, event)| match event {
                 Event::Consulted { point, asker, about, answer: true }
                     if !true_identity(about)
-                        && decisive
-                            .iter()
-                            .any(|wanted| wanted.fact == about.kind() && about.about() == Some(&wanted.about)) =>
+                        && decisive.iter().zip(&starts).any(|(wanted, start)| {
+                            place >= *start && wanted.fact == about.kind() && about.about() == Some(&wanted.about)
+                        }) =>
                 {
                     Some(Consultation { point: point.clone(), asker: *asker, fact: about.kind() })
                 }

@@ -18,7 +18,7 @@ impl World<'_> {
             Step::Refresh { by, group, .. } => self.changed(by, group, &[], &[], true),
             Step::Race { group, changes } => self.race(group, changes),
             Step::Send { by, group, message, quotes } => {
-                let text = self.say(by, message, quotes.as_deref());
+                let text = self.say(by, group, message, quotes.as_deref());
                 self.send(by, group, text)
             }
             Step::Withhold { to, kinds } => {
@@ -41,7 +41,7 @@ impl World<'_> {
                 Ok(())
             }
             Step::ForgeMessage { by, group, claim, message } => {
-                let plaintext = self.say(by, message, None);
+                let plaintext = self.say(by, group, message, None);
                 self.forge(by, Forgery::Message { group: self.known(group), claim: claim.clone(), plaintext })
             }
             Step::ForgeKeyDistribution { by, group, claim, message } => self.forge_key(by, group, claim, message),
@@ -75,8 +75,7 @@ impl World<'_> {
             Step::ListDevice { device, to } => self.list_device(device, to),
             Step::RevokeDevice { device, by } => {
                 let id = self.id(device);
-                if let Some(seat) = self.seats.get_mut(by) {
-                    let list = seat.app.unlist_device(&id);
+                if let Some(list) = self.seats.get_mut(by).and_then(|seat| seat.app.unlist_device(&id)) {
                     self.server.publish_list(list);
                 }
                 Ok(())
@@ -86,8 +85,7 @@ impl World<'_> {
                     Answer::Bytes(state) => state,
                     other => return Err(odd("a state", &other)),
                 };
-                let id = self.id(from);
-                self.restore(by, &id, state)
+                self.restore(by, from, state)
             }
             Step::PublishLink { group, .. } => {
                 // A member tells the others; how a link is authenticated is not what is tested here.
@@ -122,7 +120,7 @@ impl World<'_> {
     }
 
     /// The text of a message: its name, something that nobody can guess, and what it quotes.
-    fn say(&mut self, by: &DeviceId, message: &str, quotes: Option<&str>) -> Bytes {
+    fn say(&mut self, by: &DeviceId, group: &GroupId, message: &str, quotes: Option<&str>) -> Bytes {
         let secret = Sha256::digest(format!("{} {} {message}", self.seed, self.vector.id));
         let mut text = format!("{message} {}", hex::encode(&secret[..16]));
         if let Some(said) = quotes.and_then(|name| self.said.get(name)) {
@@ -130,7 +128,8 @@ impl World<'_> {
             text.push_str(&String::from_utf8_lossy(said.text.as_ref()));
         }
         let text = Bytes(text.into_bytes());
-        self.said.insert(message.to_owned(), Said { text: text.clone(), by: self.id(by) });
+        let said = Said { text: text.clone(), by: self.id(by), group: group.clone() };
+        self.said.insert(message.to_owned(), said);
         text
     }
 
@@ -211,7 +210,7 @@ impl World<'_> {
                 victims.push(self.claim(&member, by)?);
             }
         }
-        let plaintext = self.say(by, message, None);
+        let plaintext = self.say(by, group, message, None);
         let group = self.known(group);
         self.forge(by, Forgery::KeyDistribution { group, claim: claim.clone(), victims, plaintext })
     }
@@ -223,7 +222,7 @@ impl World<'_> {
         }
         for handle in to {
             match self.introduce(handle, device) {
-                Ok(()) | Err(Trouble::Refused(_)) => {}
+                Ok(()) | Err(Trouble::Refused(..)) => {}
                 Err(failed) => return Err(failed),
             }
         }
@@ -245,25 +244,25 @@ impl World<'_> {
             other => return Err(odd("an identity", &other)),
         };
         let id = self.id(device);
+        let Some(seat) = self.seats.get_mut(device) else { return Ok(()) };
+        seat.identity = identity.clone();
+        let listed = seat.app.listed_as(&identity);
         let own = self.id(by).user == id.user;
-        let foreign = self.server.lists_of(&id.user).into_iter().next();
-        let (list, app) = match self.seats.get_mut(by) {
-            Some(seat) if own => {
-                let list = seat.app.list_device(&id, &identity.device_key);
-                (list, Some(seat.app.linked(&id)))
-            }
-            Some(seat) => match foreign {
-                Some(like) => (seat.app.list_foreign_device(&id, &identity.device_key, &like), None),
-                None => return Ok(()),
-            },
-            None => return Ok(()),
+        let like = self.server.lists_of(&id.user).into_iter().next();
+        let Some(seat) = self.seats.get_mut(by) else { return Ok(()) };
+        let list = match like {
+            _ if own => seat.app.list_device(&id, listed),
+            Some(like) => seat.app.list_foreign_device(&id, listed, &like),
+            None => None,
         };
-        self.server.publish_list(list);
-        if let Some(seat) = self.seats.get_mut(device) {
-            seat.identity = identity;
-            if let Some(app) = app {
-                seat.app = app;
-            }
+        let existing = seat.app.clone();
+        if let Some(list) = list {
+            self.server.publish_list(list);
+        }
+        if let Some(seat) = self.seats.get_mut(device)
+            && own
+        {
+            seat.app.link_to(&existing);
         }
         // From now on the directory serves the new device under the id that it claims.
         self.server.register(&id, device);
@@ -306,14 +305,8 @@ impl World<'_> {
         let Some(said) = self.said.get(message) else {
             return Err(Error::bad_request(format!("nobody has said {message}")).into());
         };
-        let plaintext = said.text.clone();
+        let (plaintext, group) = (said.text.clone(), said.group.clone());
         let acknowledged = self.readers(message).iter().any(|(reader, _)| reader == device);
-        let group = self
-            .server
-            .groups_with(&self.id(to))
-            .into_iter()
-            .next()
-            .ok_or_else(|| Error::bad_request(format!("{to} is in no group")))?;
         let bundle = self.claim(device, to)?;
         let output = self.output(to, Call::Resend { group, plaintext, bundle, acknowledged })?;
         self.route(to, output.packets, Membership::default())

@@ -26,8 +26,8 @@ pub(super) struct Seat {
 
 /// Why a step did not succeed.
 pub(super) enum Trouble {
-    /// The implementation refused.
-    Refused(Error),
+    /// A device refused; the directory counts as one of the server's.
+    Refused(DeviceId, Error),
     /// Its process failed.
     Failed(Failure),
 }
@@ -38,9 +38,10 @@ impl From<Failure> for Trouble {
     }
 }
 
+/// A refusal of the world itself: the directory has nothing, nobody is there.
 impl From<Error> for Trouble {
     fn from(error: Error) -> Self {
-        Self::Refused(error)
+        Self::Refused(DeviceId::new("server", "directory"), error)
     }
 }
 
@@ -48,6 +49,7 @@ impl From<Error> for Trouble {
 pub(super) struct Said {
     pub text: Bytes,
     pub by: DeviceId,
+    pub group: GroupId,
 }
 
 /// A change of the server's own member list, made once the change packet has gone out.
@@ -68,6 +70,8 @@ pub(super) struct World<'v> {
     pub server: Server,
     pub log: Log,
     pub said: BTreeMap<String, Said>,
+    /// Messages that stood in a packet in the clear.
+    pub exposed: BTreeSet<String>,
     /// Attempts whose author's own call was refused.
     pub refused: BTreeMap<String, (DeviceId, Error)>,
     /// The step being played, for the log, and its name.
@@ -94,6 +98,7 @@ impl<'v> World<'v> {
             server: Server::default(),
             log: Log::default(),
             said: BTreeMap::new(),
+            exposed: BTreeSet::new(),
             refused: BTreeMap::new(),
             step: 0,
             name: None,
@@ -136,9 +141,8 @@ impl<'v> World<'v> {
             other => return Err(Failure::Nonsense { reason: format!("to `identity` it answered {other:?}") }),
         };
         let app = App::new(id, &identity, &self.vector.policy);
-        if self.layer == Layer::Policy && role == Role::Honest {
-            self.worker.stance(handle, Stance::Ask)?;
-        }
+        let judges = self.layer == Layer::Policy && role == Role::Honest;
+        self.worker.stance(handle, if judges { Stance::Ask } else { Stance::Yes })?;
         if lists {
             self.server.publish_list(app.device_list().clone());
         }
@@ -150,9 +154,15 @@ impl<'v> World<'v> {
     }
 
     /// A thief's device, made from a copied state.
-    pub(super) fn restore(&mut self, handle: &DeviceId, id: &DeviceId, state: Bytes) -> Result<(), Trouble> {
-        self.worker.restore(handle, id, state)??;
-        self.take_seat(handle, id, Role::Outsider, false)?;
+    pub(super) fn restore(&mut self, handle: &DeviceId, robbed: &DeviceId, state: Bytes) -> Result<(), Trouble> {
+        let id = self.id(robbed);
+        self.worker.restore(handle, &id, state)?.map_err(|error| Trouble::Refused(handle.clone(), error))?;
+        self.take_seat(handle, &id, Role::Outsider, false)?;
+        // The application's state is on the same device: a thief gets it too.
+        let app = self.seats.get(robbed).map(|seat| seat.app.clone());
+        if let (Some(seat), Some(app)) = (self.seats.get_mut(handle), app) {
+            seat.app = app;
+        }
         Ok(())
     }
 
@@ -170,10 +180,9 @@ impl<'v> World<'v> {
             };
             match result {
                 Ok(()) => {}
-                Err(Trouble::Refused(error)) => match step.name() {
+                Err(Trouble::Refused(device, error)) => match step.name() {
                     Some(name) => {
-                        let author = self.author(step);
-                        self.refused.insert(name.to_owned(), (author, error));
+                        self.refused.insert(name.to_owned(), (device, error));
                     }
                     None => {
                         let action = crate::vector::describe(step);
@@ -207,13 +216,26 @@ impl<'v> World<'v> {
         self.note_events(handle, &called);
         self.log.push(Entry::Called { device: handle.clone(), verb, error });
         self.note_rosters(handle)?;
-        Ok(called.result?)
+        called.result.map_err(|error| Trouble::Refused(handle.clone(), error))
     }
 
     /// The same, for calls that produce packets.
     pub(super) fn output(&mut self, handle: &DeviceId, call: Call) -> Result<Output, Trouble> {
         match self.call(handle, call)? {
-            Answer::Output(output) => Ok(output),
+            Answer::Output(output) => {
+                // Whatever is read counts, whichever call brought it.
+                if let Some(message) = &output.message {
+                    self.log.push(Entry::Delivered(Delivery {
+                        name: self.name.clone(),
+                        kind: PacketKind::Message,
+                        label: message.sender.clone(),
+                        to: handle.clone(),
+                        tapped: false,
+                        result: Ok(Some(message.clone())),
+                    }));
+                }
+                Ok(output)
+            }
             other => Err(odd("an output", &other)),
         }
     }
@@ -224,8 +246,11 @@ impl<'v> World<'v> {
             return Err(Failure::Nonsense { reason: format!("the scenario has no device {handle} at this point") });
         };
         let lists = |user: &_| server.lists_of(user);
+        // At the layer library, and for those who do not follow the policy, whatever is asked is affirmed.
+        let judges = self.layer == Layer::Policy && seat.role == Role::Honest;
         let app = &mut seat.app;
-        self.worker.call(handle, call, |_, fact: &Fact| Ok(app.decide(fact, &Context { packet, lists: &lists })))
+        self.worker
+            .call(handle, call, |_, fact: &Fact| Ok(!judges || app.decide(fact, &Context { packet, lists: &lists })))
     }
 
     fn note_events(&mut self, handle: &DeviceId, called: &Called) {
@@ -299,8 +324,19 @@ impl<'v> World<'v> {
         for device in add {
             bundles.push(self.claim(device, by)?);
         }
+        self.may_change(by, add, remove)?;
         let change = Change { add: bundles, remove: remove.to_vec(), refresh };
         self.output(by, Call::Change { group: group.clone(), change })
+    }
+
+    /// An honest application does not let its own user do what others would refuse.
+    fn may_change(&self, by: &DeviceId, add: &[DeviceId], remove: &[DeviceId]) -> Result<(), Trouble> {
+        let judged = self.seats.get(by).filter(|seat| self.layer == Layer::Policy && seat.role == Role::Honest);
+        let allowed = judged.is_none_or(|seat| (add.is_empty() || seat.app.may_add()) && seat.app.may_remove(remove));
+        match allowed {
+            true => Ok(()),
+            false => Err(Trouble::Refused(by.clone(), Error::new(ErrorClass::Refused, "its user is not an admin"))),
+        }
     }
 
     /// Sends a message, after claiming bundles for those with whom a session is wanted.
@@ -312,7 +348,7 @@ impl<'v> World<'v> {
         for device in wanted {
             // A device with whom no session may be opened is left out of the message; the log has the refusal.
             match self.introduce(by, &device) {
-                Ok(()) | Err(Trouble::Refused(_)) => {}
+                Ok(()) | Err(Trouble::Refused(..)) => {}
                 Err(failed) => return Err(failed),
             }
         }
@@ -342,6 +378,7 @@ impl<'v> World<'v> {
         while let Some((author, mut mail)) = queue.pop_front() {
             self.seal(&author, &mut mail.packet);
             self.server.store(&mail);
+            self.search(&mail.packet);
             self.log.push(Entry::Sent {
                 device: author.clone(),
                 kind: mail.packet.kind,
@@ -373,9 +410,21 @@ impl<'v> World<'v> {
     fn seal(&mut self, author: &DeviceId, packet: &mut Packet) {
         if self.layer == Layer::Policy
             && packet.seal.is_none()
-            && let Some(seat) = self.seats.get(author)
+            && let Some(seat) = self.seats.get_mut(author)
         {
             seat.app.seal(packet);
+        }
+    }
+
+    /// What stands in a packet in the clear, the server has read.
+    fn search(&mut self, packet: &Packet) {
+        for (name, said) in &self.said {
+            let text = said.text.as_ref();
+            if packet.bytes.as_ref().windows(text.len()).any(|window| window == text)
+                && self.exposed.insert(name.clone())
+            {
+                self.log.push(Entry::Server(format!("{name} stands in a packet in the clear")));
+            }
         }
     }
 
@@ -463,7 +512,11 @@ impl<'v> World<'v> {
         let id = self.id(device);
         let bundle = self.publish(device, &self.id(to))?;
         let bytes = serde_json::to_vec(&bundle).map_err(Error::internal)?;
-        let group = self.server.groups_with(&self.id(to)).into_iter().next();
+        // A group in which both users are, if there is one.
+        let user = &id.user;
+        let groups = self.server.groups_with(&self.id(to));
+        let shared = groups.iter().find(|group| self.server.members(group).iter().any(|member| member.user == *user));
+        let group = shared.or(groups.first()).cloned();
         Ok(Packet {
             kind: PacketKind::DeviceList,
             group: group.ok_or_else(|| Error::bad_request(format!("{to} is in no group")))?,
@@ -474,28 +527,6 @@ impl<'v> World<'v> {
             seal: None,
         })
     }
-
-    fn author(&self, step: &Step) -> DeviceId {
-        match step {
-            Step::AskResend { to, .. } => to.clone(),
-            Step::Reregistered { to, device, .. } => to.first().unwrap_or(device).clone(),
-            Step::CreateGroup { by, .. }
-            | Step::Add { by, .. }
-            | Step::Remove { by, .. }
-            | Step::Refresh { by, .. }
-            | Step::Send { by, .. }
-            | Step::ForgeMessage { by, .. }
-            | Step::ForgeKeyDistribution { by, .. }
-            | Step::InjectMember { by, .. }
-            | Step::ForgeRemoval { by, .. }
-            | Step::UninvitedJoin { by, .. }
-            | Step::ExternalJoin { by, .. }
-            | Step::ShareHistory { by, .. }
-            | Step::RequestKeys { by, .. } => by.clone(),
-            Step::Replay { to, .. } => to.first().cloned().unwrap_or_else(|| DeviceId::new("server", "server")),
-            _ => DeviceId::new("server", "server"),
-        }
-    }
 }
 
 /// An answer of the wrong kind.
@@ -505,5 +536,5 @@ pub(super) fn odd(expected: &str, answer: &impl std::fmt::Debug) -> Trouble {
 
 /// Refusals that only say "I was not asked anything I know".
 pub(super) fn is_unsupported(trouble: &Trouble) -> bool {
-    matches!(trouble, Trouble::Refused(error) if error.class == ErrorClass::Unsupported)
+    matches!(trouble, Trouble::Refused(_, error) if error.class == ErrorClass::Unsupported)
 }

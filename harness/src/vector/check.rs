@@ -181,6 +181,9 @@ pub struct Decisive {
     pub fact: FactKind,
     /// The device it is about, as it names itself.
     pub about: DeviceId,
+    /// Only questions from this named step on count.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since: Option<String>,
 }
 
 /// One side of a comparison.

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use schemars::JsonSchema;
@@ -180,11 +181,10 @@ fn assemble(root: &Path, mut sources: Vec<Source>) -> Result<VectorSet, LoadErro
     Ok(VectorSet { vectors, requirements, sha256: hash.finish() })
 }
 
-/// Vectors lie exactly one directory deep; `schema/` and `recorded/` hold other things.
+/// `schema/`, `recorded/` and `requirements.json` hold other things; everything else is to be a vector.
 fn is_vector(root: &Path, path: &Path) -> bool {
     let below = path.strip_prefix(root).unwrap_or(path);
-    let parts: Vec<_> = below.iter().collect();
-    parts.len() == 2 && parts[0] != "schema" && parts[0] != "recorded" && parts[0] != "src"
+    below != Path::new("requirements.json") && !below.starts_with("schema") && !below.starts_with("recorded")
 }
 
 fn requirements(root: &Path, sources: &[Source]) -> Result<Vec<Requirement>, LoadError> {
@@ -210,6 +210,12 @@ fn vector(root: &Path, source: &Source, known: &BTreeSet<String>) -> Result<Vect
         field: field.to_owned(),
         expected,
     };
+    let plain =
+        |part: &str| !part.is_empty() && part.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-'));
+    if expected.split('/').count() != 2 || !expected.split('/').all(plain) {
+        let place = format!("the file at THEME/NAME.json, of a-z, 0-9 and -, not at `{}`", shortened(&expected));
+        return Err(sense("id", place));
+    }
     if vector.id != expected {
         return Err(sense("id", format!("`{expected}`, as the file is called, not `{}`", shortened(&vector.id))));
     }
@@ -248,11 +254,15 @@ fn shortened(text: &str) -> String {
 
 fn read(path: PathBuf) -> Result<Source, LoadError> {
     let unreadable = |source| LoadError::Unreadable { path: path.clone(), source };
-    let bytes = fs::metadata(&path).map_err(unreadable)?.len();
-    if bytes > MAX_BYTES {
-        return Err(LoadError::TooLarge { path, bytes });
+    let found = fs::metadata(&path).map_err(unreadable)?;
+    if !found.is_file() {
+        return Err(unreadable(std::io::Error::other("it is not a regular file")));
     }
-    let bytes = fs::read(&path).map_err(unreadable)?;
+    if found.len() > MAX_BYTES {
+        return Err(LoadError::TooLarge { path, bytes: found.len() });
+    }
+    let mut bytes = Vec::new();
+    fs::File::open(&path).and_then(|file| file.take(MAX_BYTES).read_to_end(&mut bytes)).map_err(unreadable)?;
     Ok(Source { path, bytes })
 }
 
@@ -262,8 +272,10 @@ fn json_files(root: &Path) -> Result<Vec<PathBuf>, LoadError> {
     while let Some(directory) = directories.pop() {
         let unreadable = |source| LoadError::Unreadable { path: directory.clone(), source };
         for entry in fs::read_dir(&directory).map_err(unreadable)? {
-            let path = entry.map_err(unreadable)?.path();
-            if path.is_dir() {
+            let entry = entry.map_err(unreadable)?;
+            let path = entry.path();
+            // A link to a directory is not followed: it may lead back here.
+            if entry.file_type().map_err(unreadable)?.is_dir() {
                 directories.push(path);
             } else if path.extension().is_some_and(|extension| extension == "json") {
                 files.push(path);

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeSet, HashSet};
 
-use e2esm_adapter::{DeviceId, GroupId};
+use e2esm_adapter::{DeviceId, Fault, GroupId};
 
 use super::{Check, Polarity, Step, Vector};
 
@@ -41,13 +41,36 @@ pub(super) fn validate(vector: &Vector, known_requirements: &BTreeSet<String>) -
         return flaw("requirements", "at least one id of requirements.json");
     }
     let (actors, claims) = names(vector)?;
+    let users: HashSet<_> = vector.actors.iter().map(|actor| &actor.user).collect();
+    for (index, user) in vector.policy.admins.iter().enumerate() {
+        if !users.contains(user) {
+            return flaw(format!("policy.admins[{index}]"), format!("a user among the actors, not `{user}`"));
+        }
+    }
+    if let Some(user) = vector.policy.trust_store.keys().find(|user| !users.contains(user)) {
+        return flaw("policy.trust_store", format!("users among the actors, not `{user}`"));
+    }
+    let mut thieves: HashSet<_> = vector
+        .steps
+        .iter()
+        .filter_map(|step| match step {
+            Step::StealState { by, .. } => Some(by),
+            _ => None,
+        })
+        .collect();
     let mut groups = HashSet::new();
     let mut earlier = HashSet::new();
     let mut acting = HashSet::new();
     for (index, step) in vector.steps.iter().enumerate() {
         let path = format!("steps[{index}].{}", step.verb());
+        if let Step::StealState { by, .. } = step {
+            thieves.remove(by);
+        }
         for used in step.uses() {
             match used {
+                Use::Actor(field, device) if thieves.contains(device) => {
+                    return flaw(format!("{path}.{field}"), format!("`{device}` only after its `steal_state`"));
+                }
                 Use::Actor(field, device) => {
                     if !actors.contains(device) {
                         return flaw(format!("{path}.{field}"), format!("a device among the actors, not `{device}`"));
@@ -83,6 +106,9 @@ pub(super) fn validate(vector: &Vector, known_requirements: &BTreeSet<String>) -
             && !earlier.insert(name)
         {
             return flaw(path, format!("a name of its own: `{name}` is taken by an earlier step"));
+        }
+        if let Some(field) = step.empty_list() {
+            return flaw(format!("{path}.{field}"), "at least one device");
         }
         if let Step::Expect(Check::Refused { reasons, .. }) = step
             && reasons.is_empty()
@@ -194,6 +220,34 @@ impl Step {
         }
     }
 
+    /// A list of devices that must name somebody and does not.
+    fn empty_list(&self) -> Option<&'static str> {
+        let (field, list) = match self {
+            Self::Add { who, .. } | Self::Remove { who, .. } => ("who", who),
+            Self::Withhold { to, .. }
+            | Self::Deliver { to, .. }
+            | Self::Replay { to, .. }
+            | Self::Tamper { to, .. }
+            | Self::Reregistered { to, .. }
+            | Self::ListDevice { to, .. } => ("to", to),
+            Self::Expect(check) => match check {
+                Check::Read { by, .. }
+                | Check::Unreadable { by, .. }
+                | Check::Refused { by, .. }
+                | Check::NotAttributed { by, .. }
+                | Check::ReadOrLost { by, .. } => ("by", by),
+                Check::Members { of, .. }
+                | Check::NotMember { of, .. }
+                | Check::StillMember { of, .. }
+                | Check::SameView { of, .. } => ("of", of),
+                Check::CountReaders { among, .. } => ("among", among),
+                _ => return None,
+            },
+            _ => return None,
+        };
+        list.is_empty().then_some(field)
+    }
+
     fn uses(&self) -> Vec<Use<'_>> {
         use super::Alteration;
         use Use::{Actor, Claim, Earlier, Group};
@@ -252,6 +306,9 @@ impl Step {
             Self::ShareHistory { by, group, to, .. } => vec![Actor("by", by), Group(group), Claim("to", to)],
             Self::RequestKeys { by, group, from, .. } => vec![Actor("by", by), Group(group), Claim("from", from)],
             Self::Verify { by, peer } => vec![Actor("by", by), Actor("peer", peer)],
+            Self::Misbehave { by, fault: Fault::RelabelledSender(claim) } => {
+                vec![Actor("by", by), Claim("fault.relabelled_sender", claim)]
+            }
             Self::Misbehave { by, .. } => vec![Actor("by", by)],
             Self::Expect(check) => check.uses(),
         }
@@ -318,7 +375,10 @@ impl Check {
                 vec![Actor("who", who), Claim("about", about), Actor("new_key_of", new_key_of)]
             }
         };
-        uses.extend(self.decided_by().iter().map(|decisive| Claim("decided_by.about", &decisive.about)));
+        for decisive in self.decided_by() {
+            uses.push(Claim("decided_by.about", &decisive.about));
+            uses.extend(decisive.since.as_deref().map(|name| Earlier("decided_by.since", name)));
+        }
         uses
     }
 }

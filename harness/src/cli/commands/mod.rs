@@ -33,7 +33,10 @@ pub(crate) fn settings(limits: &LimitArguments, layers: Layers) -> Settings {
             Layers::Policy => vec![Layer::Policy],
             Layers::Both => Layer::ALL.to_vec(),
         },
-        limits: Limits { seconds: limits.timeout, memory_bytes: limits.memory << 20 },
+        limits: Limits {
+            seconds: limits.timeout.unwrap_or(Limits::default().seconds),
+            memory_bytes: limits.memory << 20,
+        },
         seed: limits.seed,
         jobs: match limits.jobs {
             Some(jobs) => usize::from(jobs),

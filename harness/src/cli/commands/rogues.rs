@@ -28,7 +28,7 @@ pub(crate) fn rogues(arguments: &RogueArguments) -> Result<u8> {
         .collect();
     let mut settings = super::settings(&arguments.limits, Layers::Both);
     // Some rogues never return: the limit of a scenario is what each of them costs.
-    settings.limits.seconds = settings.limits.seconds.min(10.0);
+    settings.limits.seconds = arguments.limits.timeout.unwrap_or(10.0);
     let bar = console::progress(rogues::work(&chosen, &set.vectors, &settings), "playing");
     let matrix = rogues::play(&super::program()?, chosen, &set.vectors, &settings, &|| bar.inc(1));
     bar.finish_and_clear();
