@@ -111,6 +111,7 @@ impl<'v> World<'v> {
                 _ => None,
             })
             .collect();
+        let mut users = BTreeSet::new();
         // Honest lists first: see `Server::lists`.
         for role in [Role::Honest, Role::Insider, Role::Outsider] {
             for actor in vector.actors.iter().filter(|actor| actor.role == role) {
@@ -118,9 +119,9 @@ impl<'v> World<'v> {
                     let handle = DeviceId::new(&actor.user.0, device);
                     if !thieves.contains(&handle) {
                         let id = actor.poses_as.clone().unwrap_or_else(|| handle.clone());
-                        // Only a user's first device has an account, and so a list to publish.
-                        let first = actor.devices.first() == Some(device);
-                        world.make_device(&handle, &id, role, first)?;
+                        // A user's first device has the account, and so a list to publish; an impostor publishes its own.
+                        let first = users.insert(&actor.user);
+                        world.make_device(&handle, &id, role, first || actor.poses_as.is_some())?;
                     }
                 }
             }
