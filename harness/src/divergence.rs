@@ -81,7 +81,7 @@ impl Divergences {
                         entry.verdict.label()
                     ),
                     None if row.verdict.needs_no_reason() => continue,
-                    None => format!("{}: {}", row.verdict.label(), crate::results::because(row)),
+                    None => format!("{}: {}", row.verdict.label(), row.because()),
                 };
                 found.push(Unexpected {
                     adapter: column.name.clone(),

@@ -225,7 +225,7 @@ fn layer_result(adapter: &str, row: &Row, divergences: &Divergences) -> LayerRes
     decision_points.dedup();
     LayerResult {
         verdict: row.verdict,
-        because: because(row),
+        because: row.because(),
         decision_points,
         no_group_object: row.no_group_object,
         expected: match divergence {
@@ -238,36 +238,6 @@ fn layer_result(adapter: &str, row: &Row, divergences: &Divergences) -> LayerRes
         traffic: row.traffic,
         milliseconds: (row.milliseconds * 10.0).round() / 10.0,
     }
-}
-
-/// Why the verdict, in a sentence.
-pub fn because(row: &Row) -> String {
-    match &row.stop {
-        Some(Stop::Unsupported { capability, because }) => return format!("`{}`: {because}", capability.label()),
-        Some(Stop::Refused { step, action, reason }) => {
-            return format!("step {}, {action}, was refused: {reason}", step + 1);
-        }
-        Some(Stop::Failed { step, failure }) => return format!("in step {} the implementation {failure}", step + 1),
-        None => {}
-    }
-    if let Some(broken) = row.checks.iter().find(|check| !check.holds) {
-        let mut sentence = format!("expected: {}; observed: {}", broken.expected, broken.observed);
-        let points: Vec<_> = broken
-            .consulted
-            .iter()
-            .map(|consultation| format!("{} ({})", consultation.point, consultation.fact.label()))
-            .collect();
-        if !points.is_empty() {
-            sentence.push_str(&format!("; the application was asked at {} and said yes", points.join(" and ")));
-        }
-        return sentence;
-    }
-    let scores: Vec<_> = row
-        .checks
-        .iter()
-        .filter_map(|check| check.score.map(|(got, of)| format!("{got} of {of}: {}", check.observed)))
-        .collect();
-    if scores.is_empty() { "every check holds".to_owned() } else { scores.join("; ") }
 }
 
 impl Environment {

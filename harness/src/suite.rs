@@ -57,6 +57,40 @@ pub struct Row {
     pub milliseconds: f64,
 }
 
+impl Row {
+    /// Why the verdict, in a sentence.
+    pub fn because(&self) -> String {
+        match &self.stop {
+            Some(Stop::Unsupported { capability, because }) => return format!("`{}`: {because}", capability.label()),
+            Some(Stop::Refused { step, action, reason }) => {
+                return format!("step {}, {action}, was refused: {reason}", step + 1);
+            }
+            Some(Stop::Failed { step, failure }) => {
+                return format!("in step {} the implementation {failure}", step + 1);
+            }
+            None => {}
+        }
+        if let Some(broken) = self.checks.iter().find(|check| !check.holds) {
+            let mut sentence = format!("expected: {}; observed: {}", broken.expected, broken.observed);
+            let points: Vec<_> = broken
+                .consulted
+                .iter()
+                .map(|consultation| format!("{} ({})", consultation.point, consultation.fact.label()))
+                .collect();
+            if !points.is_empty() {
+                sentence.push_str(&format!("; the application was asked at {} and said yes", points.join(" and ")));
+            }
+            return sentence;
+        }
+        let scores: Vec<_> = self
+            .checks
+            .iter()
+            .filter_map(|check| check.score.map(|(got, of)| format!("{got} of {of}: {}", check.observed)))
+            .collect();
+        if scores.is_empty() { "every check holds".to_owned() } else { scores.join("; ") }
+    }
+}
+
 /// All rows of one implementation.
 #[derive(Clone, Debug)]
 pub struct Column {

@@ -4,7 +4,6 @@
 use std::path::{Path, PathBuf};
 
 use e2esm::registry;
-use e2esm::results::because;
 use e2esm::scenario::Layer;
 use e2esm::suite::{Settings, Target, run};
 use e2esm::vector::load::directory;
@@ -32,7 +31,7 @@ fn sound_implementations_pass_the_extra_scenarios() {
                 ("vodozemac", "network/replayed", Layer::Library) => Verdict::LeftToTheApplication,
                 _ => Verdict::Pass,
             };
-            assert_eq!(row.verdict, expected, "{name}: {}", because(&row));
+            assert_eq!(row.verdict, expected, "{name}: {}", row.because());
         }
     }
 }

@@ -56,7 +56,7 @@ fn a_lost_process_ends_as_rows_that_say_how() {
     for (column, word) in matrix.columns.iter().zip(words) {
         assert_eq!(column.rows.len(), 2, "{}: one row for each layer", column.name);
         for row in &column.rows {
-            let because = e2esm::results::because(row);
+            let because = row.because();
             assert_eq!(row.verdict, e2esm::verdict::Verdict::Error, "{}: {because}", column.name);
             assert!(because.contains(word), "{}: {because}", column.name);
         }

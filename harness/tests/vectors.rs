@@ -7,7 +7,6 @@ use std::sync::Arc;
 use e2esm::divergence::Divergences;
 use e2esm::probe::probe;
 use e2esm::registry;
-use e2esm::results::because;
 use e2esm::scenario::Layer;
 use e2esm::suite::{Column, Settings, Target, run_one};
 use e2esm::vector::load::embedded;
@@ -35,7 +34,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
                     Some(unexpected) => Err(format!("[{}] {}", unexpected.layer.label(), unexpected.sentence).into()),
                     None => {
                         for row in &column.rows {
-                            println!("[{}] {}: {}", row.layer.label(), row.verdict.label(), because(row));
+                            println!("[{}] {}: {}", row.layer.label(), row.verdict.label(), row.because());
                         }
                         Ok(())
                     }

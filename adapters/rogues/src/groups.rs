@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use e2esm_adapter::{Address, Answer, Call, Device, DeviceId, Error, GroupId, Output, PacketKind};
+use e2esm_adapter::{Address, Answer, Call, Change, Device, DeviceId, Error, GroupId, Output, PacketKind};
 
 use crate::Rogue;
 use crate::device::Flaw;
@@ -63,6 +63,35 @@ impl Flaw for ForksOnRace {
     }
 }
 
+/// Takes a removed member off the roster that it shows, and leaves it in the group.
+#[derive(Default)]
+struct RemovesInNameOnly {
+    removed: BTreeMap<GroupId, BTreeSet<DeviceId>>,
+}
+
+impl Flaw for RemovesInNameOnly {
+    fn call(&mut self, inner: &mut dyn Device, call: &Call) -> Result<Answer, Error> {
+        match call {
+            Call::Change { group, change } if !change.remove.is_empty() => {
+                self.removed.entry(group.clone()).or_default().extend(change.remove.iter().cloned());
+                let change = Change { add: change.add.clone(), remove: Vec::new(), refresh: true };
+                Ok(Answer::Output(inner.change(group, &change)?))
+            }
+            Call::Roster { group } => {
+                let mut roster = inner.roster(group)?;
+                let removed = self.removed.get(group);
+                roster.members.retain(|member| removed.is_none_or(|removed| !removed.contains(member)));
+                Ok(Answer::Roster(roster))
+            }
+            call => inner.call(call),
+        }
+    }
+}
+
+fn removes_in_name_only() -> Box<dyn Flaw> {
+    Box::new(RemovesInNameOnly::default())
+}
+
 fn hidden_ghost() -> Box<dyn Flaw> {
     Box::new(HiddenGhost::default())
 }
@@ -81,6 +110,16 @@ pub(crate) const ROGUES: &[Rogue] = &[
         caught_by: &["participation/ghost-hidden", "participation/roster-agreement"],
         only: &[],
         make: hidden_ghost,
+    },
+    Rogue {
+        name: "removes-in-name-only",
+        base: "openmls-rustcrypto",
+        what: "takes a removed member off the list that it shows, and leaves it in the group",
+        precedent: "class: removal in the interface and not in the cryptography",
+        sound: false,
+        caught_by: &["removal/cannot-read-next", "removal/own-device"],
+        only: &[],
+        make: removes_in_name_only,
     },
     Rogue {
         name: "forks-on-race",

@@ -1,8 +1,8 @@
 //! Deliberately flawed implementations, and sound but unusual ones.
 //!
 //! The suite runs itself against them: a flawed one that no scenario catches is a *missed flaw*, a sound one that fails is a
-//! *wrong accusation*. Each is a thin wrapper over a sound adapter with exactly one flaw, with a precedent or a named class
-//! of bug. It sees packets and calls, never vector ids, user names or step numbers.
+//! *wrong accusation*. Each is a thin wrapper over a sound adapter with exactly one flaw (which may silence more than one
+//! question: who takes any device asks neither for its key nor for its admission), with a precedent or a named class of bug. It sees packets and calls, never vector ids, user names or step numbers.
 //!
 //! Attackers in a scenario run the same implementation as their victims, and they know its flaw: where the library's own
 //! formats leave no room for it, a rogue's `craft` makes the packet that exploits it.

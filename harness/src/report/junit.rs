@@ -5,7 +5,6 @@ use std::time::Duration;
 use quick_junit::{NonSuccessKind, Report, TestCase, TestCaseStatus, TestSuite};
 
 use crate::divergence::Divergences;
-use crate::results::because;
 use crate::suite::Column;
 use crate::verdict::Verdict;
 
@@ -19,7 +18,7 @@ pub fn report(columns: &[Column], divergences: &Divergences) -> Result<String, q
     for column in columns {
         let mut suite = TestSuite::new(column.name.clone());
         for row in &column.rows {
-            let reason = because(row);
+            let reason = row.because();
             let known = divergences.find(&column.name, &row.vector, row.layer);
             let status = match (row.verdict, known) {
                 (Verdict::Unsupported, _) => {
