@@ -1,6 +1,5 @@
 //! libsignal, Signal's own library, behind the suite's adapter trait: PQXDH with Kyber1024, SPQR, the Double Ratchet,
-//! Sender Keys and safety numbers. Version 0.85.3 as republished by a third party, because Signal does not publish on
-//! crates.io.
+//! Sender Keys and safety numbers. Version 0.85.3 as republished by a third party, because Signal publishes no crates.
 //!
 //! The library has no group object: the shared group management of `e2esm-sender-keys` is put on top. What is here is
 //! the translation of pairwise sessions and sender keys, and the one decision that libsignal hands to its
