@@ -103,14 +103,7 @@ impl<'v> World<'v> {
             step: 0,
             name: None,
         };
-        let thieves: BTreeSet<&DeviceId> = vector
-            .steps
-            .iter()
-            .filter_map(|step| match step {
-                Step::StealState { by, .. } => Some(by),
-                _ => None,
-            })
-            .collect();
+        let thieves = vector.thieves();
         let mut users = BTreeSet::new();
         // Honest lists first: see `Server::lists`.
         for role in [Role::Honest, Role::Insider, Role::Outsider] {

@@ -9,7 +9,7 @@ pub mod load;
 mod step;
 mod validate;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use e2esm_adapter::{Capability, DeviceId, UserId};
 use schemars::JsonSchema;
@@ -58,6 +58,17 @@ impl Vector {
     /// The part of the id before the slash.
     pub fn theme(&self) -> &str {
         self.id.split('/').next().unwrap_or_default()
+    }
+
+    /// The devices that come into being by `steal_state`.
+    pub fn thieves(&self) -> BTreeSet<&DeviceId> {
+        self.steps
+            .iter()
+            .filter_map(|step| match step {
+                Step::StealState { by, .. } => Some(by),
+                _ => None,
+            })
+            .collect()
     }
 
     /// The checks, each with the index of its step.

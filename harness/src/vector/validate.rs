@@ -50,14 +50,7 @@ pub(super) fn validate(vector: &Vector, known_requirements: &BTreeSet<String>) -
     if let Some(user) = vector.policy.trust_store.keys().find(|user| !users.contains(user)) {
         return flaw("policy.trust_store", format!("users among the actors, not `{user}`"));
     }
-    let mut thieves: HashSet<_> = vector
-        .steps
-        .iter()
-        .filter_map(|step| match step {
-            Step::StealState { by, .. } => Some(by),
-            _ => None,
-        })
-        .collect();
+    let mut thieves = vector.thieves();
     let mut groups = HashSet::new();
     let mut earlier = HashSet::new();
     let mut acting = HashSet::new();
