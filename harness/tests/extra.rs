@@ -6,9 +6,26 @@ use std::path::{Path, PathBuf};
 use e2esm::registry;
 use e2esm::scenario::Layer;
 use e2esm::suite::{Settings, Target, run};
-use e2esm::vector::load::directory;
+use e2esm::vector::load::{directory, embedded};
 use e2esm::verdict::Verdict;
 use e2esm::worker::Limits;
+
+#[test]
+fn another_cipher_suite_comes_out_like_the_usual_one() {
+    let vectors = embedded().expect("the embedded vectors are well-formed").vectors;
+    let program = PathBuf::from(env!("CARGO_BIN_EXE_e2esm"));
+    let settings = Settings { layers: Layer::ALL.to_vec(), limits: Limits::default(), seed: 0, jobs: 2 };
+    for unusual in registry::unusual() {
+        let name = unusual.describe().name;
+        let (usual, _) = name.rsplit_once('-').expect("a usual name, a hyphen, and what is unusual");
+        let targets = [usual, &name].map(|name| Target::built_in(program.clone(), name));
+        let columns = run(&targets, &vectors, &settings, &|| {});
+        assert!(columns.iter().all(|column| column.rows.len() == vectors.len() * 2));
+        for (one, other) in columns[0].rows.iter().zip(&columns[1].rows) {
+            assert_eq!((&one.vector, one.layer, one.verdict), (&other.vector, other.layer, other.verdict), "{name}");
+        }
+    }
+}
 
 #[test]
 fn sound_implementations_pass_the_extra_scenarios() {

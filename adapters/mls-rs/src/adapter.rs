@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use e2esm_adapter::{Adapter, Capability, Description, Device, DeviceId, Error};
-use mls_rs::CryptoProvider;
+use mls_rs::{CipherSuite, CryptoProvider};
 
 use crate::device::MlsRsDevice;
 use crate::state::State;
@@ -13,11 +13,12 @@ pub(crate) struct MlsRs<P> {
     name: &'static str,
     crypto: &'static str,
     provider: P,
+    suite: CipherSuite,
 }
 
 impl<P> MlsRs<P> {
-    pub(crate) fn new(name: &'static str, crypto: &'static str, provider: P) -> Self {
-        Self { name, crypto, provider }
+    pub(crate) fn new(name: &'static str, crypto: &'static str, provider: P, suite: CipherSuite) -> Self {
+        Self { name, crypto, provider, suite }
     }
 }
 
@@ -51,7 +52,13 @@ where
             implementation: "mls-rs".to_owned(),
             version: "0.57.0".to_owned(),
             protocol: "MLS (RFC 9420)".to_owned(),
-            cipher_suite: "MLS_128_DHKEMX25519_AES128GCM_SHA256_Ed25519".to_owned(),
+            cipher_suite: match self.suite {
+                CipherSuite::CURVE25519_AES128 => "MLS_128_DHKEMX25519_AES128GCM_SHA256_Ed25519 (0x0001)".to_owned(),
+                CipherSuite::CURVE25519_CHACHA => {
+                    "MLS_128_DHKEMX25519_CHACHA20POLY1305_SHA256_Ed25519 (0x0003)".to_owned()
+                }
+                other => format!("{other:?}"),
+            },
             crypto_provider: self.crypto.to_owned(),
             configuration: configuration.map(|(name, value)| (name.to_owned(), value.to_owned())).into(),
             group_object: true,
@@ -60,10 +67,10 @@ where
     }
 
     fn device(&self, id: &DeviceId) -> Result<Box<dyn Device>, Error> {
-        Ok(Box::new(MlsRsDevice::new(&self.provider, id)?))
+        Ok(Box::new(MlsRsDevice::new(&self.provider, self.suite, id)?))
     }
 
     fn restore(&self, id: &DeviceId, state: &[u8]) -> Result<Box<dyn Device>, Error> {
-        Ok(Box::new(MlsRsDevice::restore(&self.provider, id, State::from_bytes(state)?)?))
+        Ok(Box::new(MlsRsDevice::restore(&self.provider, self.suite, id, State::from_bytes(state)?)?))
     }
 }

@@ -70,16 +70,21 @@ impl Drop for Pulled {
     }
 }
 
-/// A crypto provider with a lever.
+/// A crypto provider with a lever, and the cipher suite that its device uses.
 #[derive(Clone)]
 pub(crate) struct BentProvider<P> {
     inner: P,
+    suite: CipherSuite,
     lever: Lever,
 }
 
 impl<P> BentProvider<P> {
-    pub(crate) fn new(inner: P, lever: Lever) -> Self {
-        Self { inner, lever }
+    pub(crate) fn new(inner: P, suite: CipherSuite, lever: Lever) -> Self {
+        Self { inner, suite, lever }
+    }
+
+    pub(crate) fn suite(&self) -> CipherSuite {
+        self.suite
     }
 }
 

@@ -10,14 +10,11 @@ use mls_rs::identity::SigningIdentity;
 use mls_rs::identity::basic::BasicCredential;
 use mls_rs::storage_provider::in_memory::{InMemoryGroupStateStorage, InMemoryKeyPackageStorage};
 use mls_rs::time::MlsTime;
-use mls_rs::{CipherSuite, CipherSuiteProvider, Client, CryptoProvider};
+use mls_rs::{CipherSuiteProvider, Client, CryptoProvider};
 
 use crate::bent::{BentProvider, BentSuite};
 use crate::decisions::{Counsel, Judge, Rules};
 use crate::error::translate;
-
-/// MLS_128_DHKEMX25519_AES128GCM_SHA256_Ed25519.
-pub(crate) const SUITE: CipherSuite = CipherSuite::CURVE25519_AES128;
 
 /// Key packages are valid for as long as the library can count from any present: it adds this to a clock of 64 bits.
 const LIFETIME: Duration = Duration::from_secs(u64::MAX / 2);
@@ -41,7 +38,7 @@ pub(crate) fn beginning() -> MlsTime {
 /// The suite's operations.
 pub(crate) fn suite<P: CryptoProvider>(provider: &BentProvider<P>) -> Result<Suite<P>, Error> {
     provider
-        .cipher_suite_provider(SUITE)
+        .cipher_suite_provider(provider.suite())
         .ok_or_else(|| Error::internal("the crypto provider does not have the cipher suite"))
 }
 
@@ -87,7 +84,7 @@ where
         .crypto_provider(provider.clone())
         .mls_rules(Rules::new(counsel))
         .identity_provider(Judge::new(counsel, device, &keys.public))
-        .signing_identity(identity, keys.secret.clone(), SUITE)
+        .signing_identity(identity, keys.secret.clone(), provider.suite())
         .build())
 }
 

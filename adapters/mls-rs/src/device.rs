@@ -15,7 +15,7 @@ use mls_rs::group::{
     CommitEffect, CommitMessageDescription, CommitSecrets, ContentType, GroupState, ReceivedMessage, Sender,
 };
 use mls_rs::identity::SigningIdentity;
-use mls_rs::{Client, CryptoProvider, MlsMessage, MlsMessageDescription};
+use mls_rs::{CipherSuite, Client, CryptoProvider, MlsMessage, MlsMessageDescription};
 
 use crate::bent::{Bend, BentProvider, Lever};
 use crate::client::{Group, Keys, Settings, Stores, beginning, client, key_package};
@@ -42,22 +42,22 @@ pub(crate) struct MlsRsDevice<P: CryptoProvider + Clone> {
 
 impl<P: CryptoProvider + Clone> MlsRsDevice<P> {
     /// A first device with an account of its own.
-    pub(crate) fn new(provider: &P, id: &DeviceId) -> Result<Self, Error> {
+    pub(crate) fn new(provider: &P, suite: CipherSuite, id: &DeviceId) -> Result<Self, Error> {
         let lever = Lever::default();
-        let provider = BentProvider::new(provider.clone(), lever.clone());
+        let provider = BentProvider::new(provider.clone(), suite, lever.clone());
         let keys = Keys::generate(&provider)?;
         let account = Account::new(id, keys.public.as_bytes());
         Self::assemble(provider, lever, id, account, keys, Stores::default())
     }
 
     /// A device from a copied state.
-    pub(crate) fn restore(provider: &P, id: &DeviceId, state: State) -> Result<Self, Error> {
+    pub(crate) fn restore(provider: &P, suite: CipherSuite, id: &DeviceId, state: State) -> Result<Self, Error> {
         let owner = state.account.link_request().device;
         if owner != *id {
             return Err(Error::bad_request(format!("the state is {owner}'s, not {id}'s")));
         }
         let lever = Lever::default();
-        let provider = BentProvider::new(provider.clone(), lever.clone());
+        let provider = BentProvider::new(provider.clone(), suite, lever.clone());
         let keys = Keys {
             secret: SignatureSecretKey::new(state.secret_key.0),
             public: SignaturePublicKey::new(state.public_key.0),

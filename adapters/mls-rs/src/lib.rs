@@ -17,19 +17,26 @@ mod relabel;
 mod state;
 
 use e2esm_adapter::Adapter;
+use mls_rs::CipherSuite;
 use mls_rs_crypto_awslc::AwsLcCryptoProvider;
 use mls_rs_crypto_rustcrypto::RustCryptoProvider;
 
 use crate::adapter::MlsRs;
 
+const RUSTCRYPTO: &str = "RustCrypto (mls-rs-crypto-rustcrypto 0.23.0)";
+const AWS_LC: &str = "AWS-LC (mls-rs-crypto-awslc 0.27.0)";
+
 /// mls-rs over each of the two crypto providers that can be had as crates.
 pub fn adapters() -> Vec<Box<dyn Adapter>> {
+    let suite = CipherSuite::CURVE25519_AES128;
     vec![
-        Box::new(MlsRs::new(
-            "mls-rs-rustcrypto",
-            "RustCrypto (mls-rs-crypto-rustcrypto 0.23.0)",
-            RustCryptoProvider::new(),
-        )),
-        Box::new(MlsRs::new("mls-rs-awslc", "AWS-LC (mls-rs-crypto-awslc 0.27.0)", AwsLcCryptoProvider::new())),
+        Box::new(MlsRs::new("mls-rs-rustcrypto", RUSTCRYPTO, RustCryptoProvider::new(), suite)),
+        Box::new(MlsRs::new("mls-rs-awslc", AWS_LC, AwsLcCryptoProvider::new(), suite)),
     ]
+}
+
+/// The same with another cipher suite: sound, and no row of the tables.
+pub fn other_suite() -> Box<dyn Adapter> {
+    let suite = CipherSuite::CURVE25519_CHACHA;
+    Box::new(MlsRs::new("mls-rs-rustcrypto-chacha20", RUSTCRYPTO, RustCryptoProvider::new(), suite))
 }
