@@ -52,11 +52,6 @@ impl Divergences {
         serde_json::from_str(include_str!("../divergences.json")).map(Self)
     }
 
-    /// No divergences: every bad verdict is unexpected.
-    pub fn none() -> Self {
-        Self::default()
-    }
-
     /// All of them.
     pub fn all(&self) -> &[Divergence] {
         &self.0

@@ -257,8 +257,7 @@ impl App {
             Fact::Remove { group, device, by, authenticated } => {
                 // Whoever removed a device may have revoked it: the newest list is to be known from now on.
                 self.newest_list(&device.user, context);
-                (*authenticated || self.sealed_change(group, by, context))
-                    && (device.user == by.user || self.may_change(by))
+                (*authenticated || self.sealed_change(group, by, context)) && self.removal_allowed(by, device)
             }
             Fact::ListedDevice { device } => self.listed(device, context),
             Fact::Recipients { group, sender } => self.same_recipients(group, sender, context),
@@ -281,9 +280,14 @@ impl App {
         self.admins.is_empty() || self.admins.contains(&by.user)
     }
 
+    /// Everybody may remove devices of their own.
+    fn removal_allowed(&self, by: &DeviceId, device: &DeviceId) -> bool {
+        device.user == by.user || self.may_change(by)
+    }
+
     /// Whether this user may remove these devices from a group: asked before its own device does so.
     pub fn may_remove(&self, devices: &[DeviceId]) -> bool {
-        self.may_change(&self.device) || devices.iter().all(|device| device.user == self.device.user)
+        devices.iter().all(|device| self.removal_allowed(&self.device, device))
     }
 
     /// Whether this user may add others to a group: asked before its own device does so.

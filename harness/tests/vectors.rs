@@ -2,7 +2,7 @@
 //! as expected. `cargo test removal/` runs a theme, `cargo test ::vodozemac` an implementation.
 
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use e2esm::divergence::Divergences;
 use e2esm::probe::probe;
@@ -21,12 +21,15 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut trials = Vec::new();
     for adapter in registry::built_in() {
         let target = Arc::new(Target::built_in(program.clone(), &adapter.describe().name));
+        let probed = Arc::new(OnceLock::new());
         for vector in embedded()?.vectors {
-            let (target, settings, divergences) = (target.clone(), settings.clone(), divergences.clone());
+            let (target, probed) = (target.clone(), probed.clone());
+            let (settings, divergences) = (settings.clone(), divergences.clone());
             let name = format!("{}::{}", vector.id, target.name);
             trials.push(Trial::test(name, move || {
-                let mut worker = Worker::start(&target.launch, settings.limits).map_err(failed)?;
-                let description = probe(&mut worker).map_err(failed)?;
+                let probe_it =
+                    || Worker::start(&target.launch, settings.limits).and_then(|mut worker| probe(&mut worker));
+                let description = probed.get_or_init(probe_it).clone().map_err(failed)?;
                 let rows =
                     settings.layers.iter().map(|layer| run_one(&target, &description, &vector, *layer, &settings));
                 let column = Column { name: target.name.clone(), rows: rows.collect(), description: Some(description) };

@@ -72,14 +72,6 @@ impl Flaw for SendsInClear {
     }
 }
 
-fn sends_in_clear() -> Box<dyn Flaw> {
-    Box::new(SendsInClear)
-}
-
-fn escrow() -> Box<dyn Flaw> {
-    Box::new(Escrow)
-}
-
 pub(crate) const ROGUES: &[Rogue] = &[
     Rogue {
         name: "sends-in-clear",
@@ -89,7 +81,7 @@ pub(crate) const ROGUES: &[Rogue] = &[
         sound: false,
         caught_by: &["participation/server-view"],
         only: &[],
-        make: sends_in_clear,
+        make: || Box::new(SendsInClear),
     },
     Rogue {
         name: "escrow",
@@ -99,6 +91,6 @@ pub(crate) const ROGUES: &[Rogue] = &[
         sound: false,
         caught_by: &["participation/server-view"],
         only: &[],
-        make: escrow,
+        make: || Box::new(Escrow),
     },
 ];

@@ -30,10 +30,6 @@ impl Flaw for SilentAddition {
     }
 }
 
-fn silent_addition() -> Box<dyn Flaw> {
-    Box::new(SilentAddition)
-}
-
 pub(crate) const ROGUES: &[Rogue] = &[Rogue {
     name: "silent-addition",
     base: "openmls-rustcrypto",
@@ -42,5 +38,5 @@ pub(crate) const ROGUES: &[Rogue] = &[Rogue {
     sound: false,
     caught_by: &["device-addition/owner-notified"],
     only: &[],
-    make: silent_addition,
+    make: || Box::new(SilentAddition),
 }];

@@ -88,18 +88,6 @@ impl Flaw for RemovesInNameOnly {
     }
 }
 
-fn removes_in_name_only() -> Box<dyn Flaw> {
-    Box::new(RemovesInNameOnly::default())
-}
-
-fn hidden_ghost() -> Box<dyn Flaw> {
-    Box::new(HiddenGhost::default())
-}
-
-fn forks_on_race() -> Box<dyn Flaw> {
-    Box::new(ForksOnRace::default())
-}
-
 pub(crate) const ROGUES: &[Rogue] = &[
     Rogue {
         name: "hidden-ghost",
@@ -109,7 +97,7 @@ pub(crate) const ROGUES: &[Rogue] = &[
         sound: false,
         caught_by: &["participation/ghost-hidden", "participation/roster-agreement"],
         only: &[],
-        make: hidden_ghost,
+        make: || Box::new(HiddenGhost::default()),
     },
     Rogue {
         name: "removes-in-name-only",
@@ -119,7 +107,7 @@ pub(crate) const ROGUES: &[Rogue] = &[
         sound: false,
         caught_by: &["removal/cannot-read-next", "removal/own-device"],
         only: &[],
-        make: removes_in_name_only,
+        make: || Box::new(RemovesInNameOnly::default()),
     },
     Rogue {
         name: "forks-on-race",
@@ -129,6 +117,6 @@ pub(crate) const ROGUES: &[Rogue] = &[
         sound: false,
         caught_by: &["removal/concurrent"],
         only: &[],
-        make: forks_on_race,
+        make: || Box::new(ForksOnRace::default()),
     },
 ];

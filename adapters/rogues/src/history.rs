@@ -47,10 +47,6 @@ fn added(inner: &mut dyn Device, group: &GroupId) -> Vec<DeviceId> {
     found
 }
 
-fn shares_history() -> Box<dyn Flaw> {
-    Box::new(SharesHistory)
-}
-
 pub(crate) const ROGUES: &[Rogue] = &[Rogue {
     name: "shares-history",
     base: "vodozemac",
@@ -59,5 +55,5 @@ pub(crate) const ROGUES: &[Rogue] = &[Rogue {
     sound: false,
     caught_by: &["integrity/no-history", "integrity/automatic-history", "device-addition/no-history"],
     only: &[],
-    make: shares_history,
+    make: || Box::new(SharesHistory),
 }];

@@ -15,25 +15,6 @@ impl Flaw for NeverAsks {
     }
 }
 
-macro_rules! never_asks {
-    ($name:ident, $($kind:ident),+) => {
-        fn $name() -> Box<dyn Flaw> {
-            Box::new(NeverAsks(&[$(FactKind::$kind),+]))
-        }
-    };
-}
-
-never_asks!(trusts_any_key, Identity);
-never_asks!(ghost_member, Add);
-never_asks!(obeys_any_removal, Remove);
-never_asks!(no_rekey, StaleKey);
-never_asks!(accepts_removed, NonMemberSender);
-never_asks!(unsigned_device, ListedDevice, Identity, Add);
-never_asks!(unsigned_sender, Sender);
-never_asks!(hidden_recipients, Recipients);
-never_asks!(unsigned_prekeys, UnsignedPrekey);
-never_asks!(answers_key_requests, KeyRequest, Identity);
-
 /// Takes sender keys from anybody: who sent a key distribution is not looked at.
 struct UnauthenticatedKeys {
     receiving_key: std::sync::Arc<std::sync::atomic::AtomicBool>,
@@ -55,10 +36,6 @@ impl Flaw for UnauthenticatedKeys {
     }
 }
 
-fn unauthenticated_keys() -> Box<dyn Flaw> {
-    Box::new(UnauthenticatedKeys { receiving_key: Default::default() })
-}
-
 /// Re-sends to a changed key without asking, and without telling.
 struct SilentReencrypt;
 
@@ -77,10 +54,6 @@ impl Flaw for SilentReencrypt {
     }
 }
 
-fn silent_reencrypt() -> Box<dyn Flaw> {
-    Box::new(SilentReencrypt)
-}
-
 pub(crate) const ROGUES: &[Rogue] = &[
     Rogue {
         name: "ghost-member",
@@ -90,7 +63,7 @@ pub(crate) const ROGUES: &[Rogue] = &[
         sound: false,
         caught_by: &["participation/ghost-server-inject"],
         only: &[],
-        make: ghost_member,
+        make: || Box::new(NeverAsks(&[FactKind::Add])),
     },
     Rogue {
         name: "ghost-joiner",
@@ -100,7 +73,7 @@ pub(crate) const ROGUES: &[Rogue] = &[
         sound: false,
         caught_by: &["participation/external-join-leaked-info"],
         only: &[],
-        make: ghost_member,
+        make: || Box::new(NeverAsks(&[FactKind::Add])),
     },
     Rogue {
         name: "silent-reencrypt",
@@ -110,7 +83,7 @@ pub(crate) const ROGUES: &[Rogue] = &[
         sound: false,
         caught_by: &["integrity/reencrypt-undelivered", "integrity/key-change-notice-first"],
         only: &[],
-        make: silent_reencrypt,
+        make: || Box::new(SilentReencrypt),
     },
     Rogue {
         name: "unsigned-sender",
@@ -120,7 +93,7 @@ pub(crate) const ROGUES: &[Rogue] = &[
         sound: false,
         caught_by: &["authentication/insider-forges-sender"],
         only: &[],
-        make: unsigned_sender,
+        make: || Box::new(NeverAsks(&[FactKind::Sender])),
     },
     Rogue {
         name: "unauthenticated-keys",
@@ -130,7 +103,7 @@ pub(crate) const ROGUES: &[Rogue] = &[
         sound: false,
         caught_by: &["authentication/forged-key-distribution"],
         only: &[],
-        make: unauthenticated_keys,
+        make: || Box::new(UnauthenticatedKeys { receiving_key: Default::default() }),
     },
     Rogue {
         name: "trusts-any-key",
@@ -144,7 +117,7 @@ pub(crate) const ROGUES: &[Rogue] = &[
             "participation/provider-swap",
         ],
         only: &[],
-        make: trusts_any_key,
+        make: || Box::new(NeverAsks(&[FactKind::Identity])),
     },
     Rogue {
         name: "trusts-any-credential",
@@ -154,7 +127,7 @@ pub(crate) const ROGUES: &[Rogue] = &[
         sound: false,
         caught_by: &["authentication/swap-first-contact", "authentication/credential-mismatch"],
         only: &[],
-        make: trusts_any_key,
+        make: || Box::new(NeverAsks(&[FactKind::Identity])),
     },
     Rogue {
         name: "unsigned-device",
@@ -164,7 +137,7 @@ pub(crate) const ROGUES: &[Rogue] = &[
         sound: false,
         caught_by: &["device-addition/server-unsigned", "device-addition/wrong-signer"],
         only: &[],
-        make: unsigned_device,
+        make: || Box::new(NeverAsks(&[FactKind::ListedDevice, FactKind::Identity, FactKind::Add])),
     },
     Rogue {
         name: "unsigned-device-mls",
@@ -174,7 +147,7 @@ pub(crate) const ROGUES: &[Rogue] = &[
         sound: false,
         caught_by: &["device-addition/added-by-peer", "device-addition/wrong-signer"],
         only: &[],
-        make: unsigned_device,
+        make: || Box::new(NeverAsks(&[FactKind::ListedDevice, FactKind::Identity, FactKind::Add])),
     },
     Rogue {
         name: "obeys-any-removal",
@@ -184,7 +157,7 @@ pub(crate) const ROGUES: &[Rogue] = &[
         sound: false,
         caught_by: &["removal/forged-by-server", "removal/by-non-admin"],
         only: &[],
-        make: obeys_any_removal,
+        make: || Box::new(NeverAsks(&[FactKind::Remove])),
     },
     Rogue {
         name: "no-rekey",
@@ -194,7 +167,7 @@ pub(crate) const ROGUES: &[Rogue] = &[
         sound: false,
         caught_by: &["removal/cannot-read-next", "removal/withheld-from-target"],
         only: &[],
-        make: no_rekey,
+        make: || Box::new(NeverAsks(&[FactKind::StaleKey])),
     },
     Rogue {
         name: "accepts-removed",
@@ -204,7 +177,7 @@ pub(crate) const ROGUES: &[Rogue] = &[
         sound: false,
         caught_by: &["removal/cannot-send"],
         only: &[],
-        make: accepts_removed,
+        make: || Box::new(NeverAsks(&[FactKind::NonMemberSender])),
     },
     Rogue {
         name: "hidden-recipients",
@@ -214,7 +187,7 @@ pub(crate) const ROGUES: &[Rogue] = &[
         sound: false,
         caught_by: &["participation/ghost-hidden", "participation/split-view"],
         only: &[],
-        make: hidden_recipients,
+        make: || Box::new(NeverAsks(&[FactKind::Recipients])),
     },
     Rogue {
         name: "unsigned-prekeys",
@@ -224,7 +197,7 @@ pub(crate) const ROGUES: &[Rogue] = &[
         sound: false,
         caught_by: &["authentication/prekey-bad-signature"],
         only: &[],
-        make: unsigned_prekeys,
+        make: || Box::new(NeverAsks(&[FactKind::UnsignedPrekey])),
     },
     Rogue {
         name: "answers-key-requests",
@@ -234,6 +207,6 @@ pub(crate) const ROGUES: &[Rogue] = &[
         sound: false,
         caught_by: &["integrity/key-request-unverified"],
         only: &[],
-        make: answers_key_requests,
+        make: || Box::new(NeverAsks(&[FactKind::KeyRequest, FactKind::Identity])),
     },
 ];

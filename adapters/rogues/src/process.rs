@@ -40,19 +40,6 @@ impl Flaw for Lost {
     }
 }
 
-macro_rules! make {
-    ($name:ident, $flaw:expr) => {
-        fn $name() -> Box<dyn Flaw> {
-            Box::new($flaw)
-        }
-    };
-}
-
-make!(panics, Lost::Panics);
-make!(aborts, Lost::Aborts);
-make!(hangs, Lost::Hangs);
-make!(eats_memory, Lost::EatsMemory);
-
 const ONLY: &[&str] = &["authentication/roundtrip"];
 
 const fn lost(name: &'static str, what: &'static str, make: fn() -> Box<dyn Flaw>) -> Rogue {
@@ -69,8 +56,8 @@ const fn lost(name: &'static str, what: &'static str, make: fn() -> Box<dyn Flaw
 }
 
 pub(crate) const ROGUES: &[Rogue] = &[
-    lost("panics", "panics when it is to read a message", panics),
-    lost("aborts", "aborts its process when it is to read a message", aborts),
-    lost("never-returns", "never returns when it is to read a message", hangs),
-    lost("eats-memory", "eats memory when it is to read a message", eats_memory),
+    lost("panics", "panics when it is to read a message", || Box::new(Lost::Panics)),
+    lost("aborts", "aborts its process when it is to read a message", || Box::new(Lost::Aborts)),
+    lost("never-returns", "never returns when it is to read a message", || Box::new(Lost::Hangs)),
+    lost("eats-memory", "eats memory when it is to read a message", || Box::new(Lost::EatsMemory)),
 ];

@@ -91,20 +91,6 @@ impl Flaw for NeverResends {
     }
 }
 
-macro_rules! make {
-    ($name:ident, $flaw:expr) => {
-        fn $name() -> Box<dyn Flaw> {
-            Box::new($flaw)
-        }
-    };
-}
-
-make!(mute, Mute);
-make!(shrug, Shrug);
-make!(swallows, Swallows::default());
-make!(misattributes, Misattributes::default());
-make!(never_resends, NeverResends);
-
 pub(crate) const ROGUES: &[Rogue] = &[
     Rogue {
         name: "mute",
@@ -123,7 +109,7 @@ pub(crate) const ROGUES: &[Rogue] = &[
             "integrity/reencrypt-after-approval",
         ],
         only: &[],
-        make: mute,
+        make: || Box::new(Mute),
     },
     Rogue {
         name: "mute-mls",
@@ -133,7 +119,7 @@ pub(crate) const ROGUES: &[Rogue] = &[
         sound: false,
         caught_by: &["participation/external-join-public-link", "removal/concurrent"],
         only: &[],
-        make: mute,
+        make: || Box::new(Mute),
     },
     Rogue {
         name: "shrug",
@@ -143,7 +129,7 @@ pub(crate) const ROGUES: &[Rogue] = &[
         sound: false,
         caught_by: &["authentication/roundtrip"],
         only: &[],
-        make: shrug,
+        make: || Box::new(Shrug),
     },
     Rogue {
         name: "swallows",
@@ -153,7 +139,7 @@ pub(crate) const ROGUES: &[Rogue] = &[
         sound: false,
         caught_by: &["removal/in-flight"],
         only: &[],
-        make: swallows,
+        make: || Box::new(Swallows::default()),
     },
     Rogue {
         name: "misattributes",
@@ -163,7 +149,7 @@ pub(crate) const ROGUES: &[Rogue] = &[
         sound: false,
         caught_by: &["authentication/roundtrip"],
         only: &[],
-        make: misattributes,
+        make: || Box::new(Misattributes::default()),
     },
     Rogue {
         name: "never-resends",
@@ -173,6 +159,6 @@ pub(crate) const ROGUES: &[Rogue] = &[
         sound: false,
         caught_by: &["integrity/reencrypt-after-approval"],
         only: &[],
-        make: never_resends,
+        make: || Box::new(NeverResends),
     },
 ];

@@ -71,21 +71,21 @@ impl Flaw for WiderWindow {
     }
 }
 
-fn larger_padding() -> Box<dyn Flaw> {
-    Box::new(LargerPadding)
-}
-
-fn wider_window() -> Box<dyn Flaw> {
-    Box::new(WiderWindow::default())
-}
-
 const fn sound(name: &'static str, base: &'static str, what: &'static str, make: fn() -> Box<dyn Flaw>) -> Rogue {
     Rogue { name, base, what, precedent: "sound, and unusual", sound: true, caught_by: &[], only: &[], make }
 }
 
 pub(crate) const ROGUES: &[Rogue] = &[
-    sound("sound-padding-mls", "openmls-rustcrypto", "pads messages to multiples of 1,024 bytes (MLS)", larger_padding),
-    sound("sound-padding", "vodozemac", "pads messages to multiples of 1,024 bytes (Megolm)", larger_padding),
-    sound("sound-wider-window", "openmls-rustcrypto", "tries late and early messages again", wider_window),
-    sound("sound-wider-window-megolm", "vodozemac", "tries late and early messages again (Megolm)", wider_window),
+    sound("sound-padding-mls", "openmls-rustcrypto", "pads messages to multiples of 1,024 bytes (MLS)", || {
+        Box::new(LargerPadding)
+    }),
+    sound("sound-padding", "vodozemac", "pads messages to multiples of 1,024 bytes (Megolm)", || {
+        Box::new(LargerPadding)
+    }),
+    sound("sound-wider-window", "openmls-rustcrypto", "tries late and early messages again", || {
+        Box::new(WiderWindow::default())
+    }),
+    sound("sound-wider-window-megolm", "vodozemac", "tries late and early messages again (Megolm)", || {
+        Box::new(WiderWindow::default())
+    }),
 ];
