@@ -409,6 +409,10 @@ fn sealed(packet: &Packet, by: &DeviceId, number: u64, roster: &Bytes) -> Vec<u8
     let to = match &packet.to {
         Address::Group(group) => format!("group {group}"),
         Address::Device(device) => format!("device {device}"),
+        Address::Devices(devices) => {
+            let devices: Vec<_> = devices.iter().map(ToString::to_string).collect();
+            format!("devices {}", devices.join(" "))
+        }
         Address::Server => "server".to_owned(),
     };
     statement(b"E2ESM seal v1", &(packet.kind, &packet.group, to, by, number, &packet.bytes, roster))

@@ -109,6 +109,8 @@ fn call(capability: Capability) -> Option<Call> {
         }
         Capability::Fingerprint => Some(Call::Fingerprint { group, peer: nobody }),
         Capability::StateExport => Some(Call::ExportState {}),
+        Capability::Persistence => Some(Call::Store {}),
+        Capability::RatchetTree => Some(Call::RatchetTree { group }),
         Capability::RelabelledSender => misbehave(Fault::RelabelledSender(nobody)),
         Capability::WrongLeafSignature => misbehave(Fault::WrongLeafSignature),
         Capability::WrongParentHash => misbehave(Fault::WrongParentHash),

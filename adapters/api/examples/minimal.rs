@@ -38,8 +38,8 @@ fn missing(capability: Capability) -> Option<&'static str> {
         PairwiseSessions | RewrittenIdentity => "keys are static: no session is opened",
         History | KeyRequest => "there are no keys of messages, only those of devices",
         Linking => "there is no account key: each device stands for itself",
-        WrongLeafSignature | WrongParentHash | WrongConfirmationTag => "a group has no tree and no tag",
-        Fingerprint | Resend => "left out of this example, though the protocol would allow it",
+        RatchetTree | WrongLeafSignature | WrongParentHash | WrongConfirmationTag => "a group has no tree and no tag",
+        Fingerprint | Resend | Persistence => "left out of this example, though the protocol would allow it",
         RelabelledSender | DegenerateKey | ForgedMessage | ForgedChange | BrokenBundle => {
             "left out: this example has no attacker"
         }

@@ -354,6 +354,7 @@ pub type Override = Box<dyn FnMut(&Fact) -> Option<bool> + Send>;
 
 #[derive(Default)]
 struct Pages {
+    muted: bool,
     stance: Stance,
     table: HashMap<Fact, bool>,
     once: HashMap<Fact, bool>,
@@ -375,6 +376,18 @@ impl Notebook {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// From now on nothing is asked and nothing noted: every answer is yes. For benchmarks, where the library is measured
+    /// and not what is written down about it.
+    pub fn mute(&self) {
+        self.pages().muted = true;
+    }
+
+    /// Whether questions and events go anywhere. An adapter that would have to walk through a whole group to put its
+    /// questions does not where they do not.
+    pub fn listens(&self) -> bool {
+        !self.pages().muted
+    }
+
     /// Puts a question and records it.
     ///
     /// # Errors
@@ -382,6 +395,9 @@ impl Notebook {
     /// must then leave the device able to repeat it: the dispatcher does so once the answer has come.
     pub fn consult(&self, point: DecisionPoint, fact: Fact) -> Result<bool, Error> {
         let mut pages = self.pages();
+        if pages.muted {
+            return Ok(true);
+        }
         for silent in &mut pages.overrides {
             if let Some(answer) = silent(&fact) {
                 return Ok(answer);
@@ -416,7 +432,10 @@ impl Notebook {
 
     /// Records what was noticed.
     pub fn note(&self, event: Event) {
-        self.pages().events.push(event);
+        let mut pages = self.pages();
+        if !pages.muted {
+            pages.events.push(event);
+        }
     }
 
     /// Sets how to answer what is not in the table.

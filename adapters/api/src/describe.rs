@@ -30,6 +30,11 @@ pub enum Capability {
     Fingerprint,
     /// A device's whole state can be copied (`export_state`, `restore`).
     StateExport,
+    /// A device can be stored and loaded again by the library's own means (`store`, `load`).
+    Persistence,
+    /// The tree of a group can travel beside a Welcome instead of in it (`tree_in_welcome`, `ratchet_tree`,
+    /// `join_with_tree`).
+    RatchetTree,
     /// `Fault::RelabelledSender`.
     RelabelledSender,
     /// `Fault::WrongLeafSignature`.
@@ -56,7 +61,7 @@ pub enum Capability {
 
 impl Capability {
     /// All of them, in the order of the documents.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 23] = [
         Self::Epochs,
         Self::ExternalJoin,
         Self::KeyDistribution,
@@ -67,6 +72,8 @@ impl Capability {
         Self::Linking,
         Self::Fingerprint,
         Self::StateExport,
+        Self::Persistence,
+        Self::RatchetTree,
         Self::RelabelledSender,
         Self::WrongLeafSignature,
         Self::WrongParentHash,
@@ -93,6 +100,8 @@ impl Capability {
             Self::Linking => "linking",
             Self::Fingerprint => "fingerprint",
             Self::StateExport => "state_export",
+            Self::Persistence => "persistence",
+            Self::RatchetTree => "ratchet_tree",
             Self::RelabelledSender => "relabelled_sender",
             Self::WrongLeafSignature => "wrong_leaf_signature",
             Self::WrongParentHash => "wrong_parent_hash",

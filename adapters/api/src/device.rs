@@ -29,6 +29,20 @@ pub trait Adapter: Send + Sync {
         let _ = (id, state);
         Err(Error::unsupported("restore"))
     }
+
+    /// A device from what it stored itself (see [`Device::store`]): the same device goes on.
+    ///
+    /// # Errors
+    /// [`Unsupported`](crate::ErrorClass::Unsupported) by default; `BadRequest` for bytes that are no such store.
+    fn load(&self, id: &DeviceId, store: &[u8]) -> Result<Box<dyn Device>, Error> {
+        let _ = (id, store);
+        Err(Error::unsupported("load"))
+    }
+
+    /// Whether the devices' cryptography goes through the [`meter`](crate::meter).
+    fn metered(&self) -> bool {
+        false
+    }
 }
 
 /// One user's one client. It does no I/O: packets and events come out, the harness is the network and the server.
@@ -191,6 +205,44 @@ pub trait Device: Send {
         Err(Error::unsupported("external_join"))
     }
 
+    /// Whether this device's next changes put the group's ratchet tree into the Welcome (they do at first) or leave it to
+    /// the application to get it to the newcomers. Capability `ratchet_tree`.
+    ///
+    /// # Errors
+    /// `BadRequest` for an unknown group.
+    fn tree_in_welcome(&mut self, group: &GroupId, inside: bool) -> Result<(), Error> {
+        let _ = (group, inside);
+        Err(Error::unsupported("tree_in_welcome"))
+    }
+
+    /// The group's ratchet tree, as RFC 9420, section 12.4.3.3 writes it: `optional<Node> ratchet_tree<V>`. Capability
+    /// `ratchet_tree`.
+    ///
+    /// # Errors
+    /// `BadRequest` for an unknown group.
+    fn ratchet_tree(&mut self, group: &GroupId) -> Result<Bytes, Error> {
+        let _ = group;
+        Err(Error::unsupported("ratchet_tree"))
+    }
+
+    /// Joins by a Welcome that has no tree in it. Capability `ratchet_tree`.
+    ///
+    /// # Errors
+    /// Those of [`receive`](Self::receive).
+    fn join_with_tree(&mut self, welcome: &Packet, ratchet_tree: &[u8]) -> Result<Output, Error> {
+        let _ = (welcome, ratchet_tree);
+        Err(Error::unsupported("join_with_tree"))
+    }
+
+    /// Everything that this device needs to go on after a restart, by the library's own means of persistence:
+    /// [`Adapter::load`] makes the device again. Its size is the size of the state. Capability `persistence`.
+    ///
+    /// # Errors
+    /// `Internal` where the library fails.
+    fn store(&mut self) -> Result<Bytes, Error> {
+        Err(Error::unsupported("store"))
+    }
+
     /// The whole secret state, account key included: what a thief copies.
     ///
     /// # Errors
@@ -246,6 +298,15 @@ pub trait Device: Send {
             }
             Call::GroupInfo { group } => Answer::Bytes(self.group_info(group)?),
             Call::ExternalJoin { group_info } => Answer::Output(self.external_join(group_info.as_ref())?),
+            Call::TreeInWelcome { group, inside } => {
+                self.tree_in_welcome(group, *inside)?;
+                Answer::Done {}
+            }
+            Call::RatchetTree { group } => Answer::Bytes(self.ratchet_tree(group)?),
+            Call::JoinWithTree { welcome, ratchet_tree } => {
+                Answer::Output(self.join_with_tree(welcome, ratchet_tree.as_ref())?)
+            }
+            Call::Store {} => Answer::Bytes(self.store()?),
             Call::ExportState {} => Answer::Bytes(self.export_state()?),
             Call::Misbehave { fault } => {
                 self.misbehave(fault)?;
@@ -279,6 +340,10 @@ pub enum Call {
     AcceptAuthorisation { authorisation: Authorisation },
     GroupInfo { group: GroupId },
     ExternalJoin { group_info: Bytes },
+    TreeInWelcome { group: GroupId, inside: bool },
+    RatchetTree { group: GroupId },
+    JoinWithTree { welcome: Packet, ratchet_tree: Bytes },
+    Store {},
     ExportState {},
     Misbehave { fault: Fault },
     Craft { forgery: Forgery },
@@ -306,6 +371,10 @@ impl Call {
             Self::AcceptAuthorisation { .. } => "accept_authorisation",
             Self::GroupInfo { .. } => "group_info",
             Self::ExternalJoin { .. } => "external_join",
+            Self::TreeInWelcome { .. } => "tree_in_welcome",
+            Self::RatchetTree { .. } => "ratchet_tree",
+            Self::JoinWithTree { .. } => "join_with_tree",
+            Self::Store {} => "store",
             Self::ExportState {} => "export_state",
             Self::Misbehave { .. } => "misbehave",
             Self::Craft { .. } => "craft",

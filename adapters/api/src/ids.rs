@@ -76,14 +76,49 @@ impl<'de> Deserialize<'de> for DeviceId {
     }
 }
 
-/// Bytes; hex in JSON.
-#[derive(Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+/// Bytes; hex in JSON, and as they are in formats that nobody reads.
+#[derive(Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash, JsonSchema)]
 #[serde(transparent)]
-pub struct Bytes(
-    #[serde(with = "hex")]
-    #[schemars(with = "String", regex(pattern = r"^([0-9a-f]{2})*$"))]
-    pub Vec<u8>,
-);
+pub struct Bytes(#[schemars(with = "String", regex(pattern = r"^([0-9a-f]{2})*$"))] pub Vec<u8>);
+
+impl Serialize for Bytes {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        if serializer.is_human_readable() {
+            hex::serialize(&self.0, serializer)
+        } else {
+            serializer.serialize_bytes(&self.0)
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Bytes {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Raw;
+
+        impl serde::de::Visitor<'_> for Raw {
+            type Value = Vec<u8>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("bytes")
+            }
+
+            fn visit_bytes<E: serde::de::Error>(self, bytes: &[u8]) -> Result<Vec<u8>, E> {
+                Ok(bytes.to_vec())
+            }
+
+            fn visit_byte_buf<E: serde::de::Error>(self, bytes: Vec<u8>) -> Result<Vec<u8>, E> {
+                Ok(bytes)
+            }
+        }
+
+        if deserializer.is_human_readable() {
+            hex::deserialize(deserializer)
+        } else {
+            deserializer.deserialize_byte_buf(Raw)
+        }
+        .map(Self)
+    }
+}
 
 impl fmt::Debug for Bytes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

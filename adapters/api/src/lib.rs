@@ -13,6 +13,7 @@ mod describe;
 mod device;
 mod error;
 mod ids;
+pub mod meter;
 mod packet;
 mod stdio;
 
@@ -22,6 +23,7 @@ pub use describe::{Capability, Description};
 pub use device::{Adapter, Answer, Call, Device};
 pub use error::{Error, ErrorClass};
 pub use ids::{Bytes, DeviceId, GroupId, UserId};
+pub use meter::{Metering, Primitive, metered};
 pub use packet::{
     Address, Authorisation, Bundle, Change, Fingerprint, FingerprintKind, Identity, LinkRequest, Message, Output,
     Packet, PacketKind, Roster,

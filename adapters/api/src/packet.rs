@@ -48,8 +48,20 @@ pub enum Address {
     Group(GroupId),
     /// To one device.
     Device(DeviceId),
+    /// Sent once, and given by the server to each of these devices: an MLS Welcome for several newcomers.
+    Devices(Vec<DeviceId>),
     /// To the server alone.
     Server,
+}
+
+impl Address {
+    /// To these devices.
+    pub fn devices(mut devices: Vec<DeviceId>) -> Self {
+        match devices.len() {
+            1 => Self::Device(devices.remove(0)),
+            _ => Self::Devices(devices),
+        }
+    }
 }
 
 /// One packet between a device and the server.

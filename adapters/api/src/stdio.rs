@@ -51,6 +51,15 @@ pub enum Request {
         /// What was exported.
         state: Bytes,
     },
+    /// Make a device from what it stored.
+    Load {
+        /// The harness's name for it.
+        handle: String,
+        /// Who it is.
+        id: DeviceId,
+        /// What it stored.
+        store: Bytes,
+    },
     /// How this device answers what is not in its table.
     Stance {
         /// Which device.
@@ -162,6 +171,10 @@ impl<'a> Dispatcher<'a> {
             }
             Request::Restore { handle, id, state } => {
                 let device = self.adapter.restore(&id, state.as_ref())?;
+                self.seat(handle, device)
+            }
+            Request::Load { handle, id, store } => {
+                let device = self.adapter.load(&id, store.as_ref())?;
                 self.seat(handle, device)
             }
             Request::Stance { handle, stance } => {

@@ -36,7 +36,9 @@ fn what_it_declares_unsupported_it_answers_so() {
         (Capability::History, Call::ShareHistory { group: nothing.clone(), to: alice.clone() }),
         (Capability::Fingerprint, Call::Fingerprint { group: nothing.clone(), peer: alice.clone() }),
         (Capability::Linking, Call::LinkRequest {}),
-        (Capability::ExternalJoin, Call::GroupInfo { group: nothing }),
+        (Capability::ExternalJoin, Call::GroupInfo { group: nothing.clone() }),
+        (Capability::RatchetTree, Call::RatchetTree { group: nothing }),
+        (Capability::Persistence, Call::Store {}),
         (Capability::StateExport, Call::ExportState {}),
     ] {
         let reply = dispatcher.handle(Frame { id: 2, request: Request::Call { handle: handle.clone(), call } }).reply;

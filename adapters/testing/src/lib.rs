@@ -118,6 +118,7 @@ impl Net {
                     .filter(|member| packet.kind == PacketKind::Change || *member != packet.from)
                     .collect(),
                 Address::Device(device) => vec![device.clone()],
+                Address::Devices(devices) => devices.clone(),
                 Address::Server => Vec::new(),
             };
             for id in to {

@@ -179,6 +179,7 @@ pub fn explain(vector: &Vector, layer: Layer, observations: &Observations) -> St
                 let to = match to {
                     Address::Group(group) => format!("the group `{group}`"),
                     Address::Device(device) => device.to_string(),
+                    Address::Devices(devices) => devices.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "),
                     Address::Server => "the server".to_owned(),
                 };
                 story.push((

@@ -103,6 +103,7 @@ impl Server {
     pub(super) fn recipients(&self, author: &DeviceId, packet: &Packet) -> Vec<DeviceId> {
         match &packet.to {
             Address::Device(id) => self.handle_of(id).into_iter().collect(),
+            Address::Devices(ids) => ids.iter().filter_map(|id| self.handle_of(id)).collect(),
             Address::Server => Vec::new(),
             Address::Group(group) => {
                 let Some(group) = self.groups.get(group) else { return Vec::new() };
