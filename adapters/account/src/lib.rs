@@ -36,7 +36,16 @@ pub struct Account {
 impl Account {
     /// A fresh account whose only device is `device` with the public key `device_key`.
     pub fn new(device: &DeviceId, device_key: &[u8]) -> Self {
-        let key = SigningKey::generate(&mut rand::rngs::OsRng);
+        Self::with_key(&SigningKey::generate(&mut rand::rngs::OsRng), device, device_key)
+    }
+
+    /// The same with the account key of this seed (an Ed25519 private key), for groups that must come out the same every
+    /// time. Whoever knows the seed has the account.
+    pub fn from_seed(device: &DeviceId, device_key: &[u8], seed: &[u8; 32]) -> Self {
+        Self::with_key(&SigningKey::from_bytes(seed), device, device_key)
+    }
+
+    fn with_key(key: &SigningKey, device: &DeviceId, device_key: &[u8]) -> Self {
         Self {
             device: device.clone(),
             device_key: device_key.into(),
@@ -180,6 +189,15 @@ mod tests {
         assert_eq!(linked.identity().account_key, phone.identity().account_key);
         assert!(linked.authorise(&own_request(&carol)).is_err(), "a linked device holds no account key");
         assert!(!vouched(&tablet, &Identity { account_key: phone.identity().account_key, ..own }));
+    }
+
+    #[test]
+    fn a_seed_makes_the_same_account_every_time() {
+        let bob = DeviceId::new("bob", "phone");
+        let account = |seed| Account::from_seed(&bob, b"phone key", &[seed; 32]).identity();
+        assert!(vouched(&bob, &account(1)));
+        assert_eq!(account(1), account(1));
+        assert_ne!(account(1).account_key, account(2).account_key);
     }
 
     fn own_request(device: &DeviceId) -> LinkRequest {
