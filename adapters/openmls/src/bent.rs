@@ -7,7 +7,6 @@ use e2esm_adapter::{Error, Fault};
 use openmls::group::{CommitBuilder, Complete, CreateCommitError, MlsGroup};
 use openmls::prelude::tls_codec::{DeserializeBytes, SecretVLBytes, VLBytes};
 use openmls::prelude::{KeyPackage, LeafNodeIndex, LeafNodeParameters};
-use openmls_basic_credential::SignatureKeyPair;
 use openmls_rust_crypto::MemoryStorage;
 use openmls_traits::crypto::OpenMlsCrypto;
 use openmls_traits::random::OpenMlsRand;
@@ -18,6 +17,7 @@ use openmls_traits::types::{
 };
 
 use crate::errors::refused;
+use crate::meter::SignatureKey;
 use crate::provider::{Backend, Provider, SUITE};
 
 /// What goes into a commit.
@@ -54,14 +54,13 @@ pub(crate) fn commit<'a, C: Backend>(
     fault: &Fault,
     group: &'a mut MlsGroup,
     provider: &'a Provider<C>,
-    signer: &SignatureKeyPair,
+    signer: &SignatureKey,
     plan: Plan,
 ) -> Result<CommitBuilder<'a, Complete>, Error> {
     let Provider { crypto, storage } = provider;
     match fault {
         Fault::WrongLeafSignature => {
-            let other = SignatureKeyPair::new(SUITE.signature_algorithm())
-                .map_err(|error| Error::internal(format!("a second signature key: {error}")))?;
+            let other = SignatureKey::generate()?;
             build(group, storage, crypto, crypto, &TwoKeys { own: signer, leaf: &other }, plan)
         }
         Fault::WrongParentHash => build(group, storage, crypto, &Bent::new(crypto, WrongParentHash), signer, plan),
@@ -162,8 +161,8 @@ pub(crate) fn sign_content(payload: &[u8]) -> Option<(Vec<u8>, Vec<u8>)> {
 
 /// Signs leaves with another key than everything else.
 struct TwoKeys<'a> {
-    own: &'a SignatureKeyPair,
-    leaf: &'a SignatureKeyPair,
+    own: &'a SignatureKey,
+    leaf: &'a SignatureKey,
 }
 
 impl Signer for TwoKeys<'_> {

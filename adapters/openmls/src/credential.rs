@@ -7,10 +7,10 @@ use e2esm_account::{Account, Credential as AccountCredential};
 use e2esm_adapter::{Bytes, DeviceId, Error, Identity};
 use openmls::group::MlsGroup;
 use openmls::prelude::{BasicCredential, Credential, CredentialWithKey, LeafNode, LeafNodeIndex};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 /// What a leaf shows: a name and keys. Nothing here says that they belong together.
-#[derive(Clone)]
+#[derive(Clone, Serialize, Deserialize)]
 pub(crate) struct Shown {
     pub(crate) device: DeviceId,
     pub(crate) identity: Identity,
@@ -39,7 +39,9 @@ pub(crate) fn credential_of(account: &Account) -> Result<CredentialWithKey, Erro
 
 /// The device that a credential names.
 pub(crate) fn name_in(credential: &Credential) -> Result<DeviceId, Error> {
-    Ok(AccountCredential::from_bytes(credential.serialized_content())?.device)
+    let Named { device } = serde_json::from_slice(credential.serialized_content())
+        .map_err(|error| Error::bad_request(format!("not a credential of this suite: {error}")))?;
+    device.parse().map_err(Error::bad_request)
 }
 
 /// The device at a leaf.
@@ -48,11 +50,20 @@ pub(crate) fn name_at(group: &MlsGroup, leaf: LeafNodeIndex) -> Result<DeviceId,
     name_in(credential)
 }
 
-/// Reads the name alone: this is asked of every leaf of a group.
+/// Reads the name alone: keys that nobody looks at would cost more to decode than the rest of the adapter's work on a
+/// message.
 #[derive(Deserialize)]
 struct Named<'a> {
     #[serde(borrow)]
     device: Cow<'a, str>,
+}
+
+/// The name that a credential's content begins with, if it is written as this suite writes it: then the whole is read as
+/// this name, or as none. It is asked of every leaf of a group, where parsing would cost as much again as the rest.
+fn leading_name(content: &[u8]) -> Option<&str> {
+    let name = content.strip_prefix(br#"{"device":""#)?;
+    let end = name.iter().position(|byte| matches!(byte, b'"' | b'\\'))?;
+    (name[end] == b'"').then(|| str::from_utf8(&name[..end]).ok())?
 }
 
 /// The leaves that bear each of these names, in one pass over the tree. MLS does not keep them down to one a name.
@@ -65,8 +76,12 @@ pub(crate) fn leaves_named<'a>(
         return found;
     }
     for (index, leaf) in group.treesync().full_leaves() {
+        let content = leaf.credential().serialized_content();
+        if leading_name(content).is_some_and(|name| !found.contains_key(name)) {
+            continue;
+        }
         // A leaf with somebody else's kind of credential bears no name.
-        if let Ok(Named { device }) = serde_json::from_slice(leaf.credential().serialized_content())
+        if let Ok(Named { device }) = serde_json::from_slice(content)
             && let Some(leaves) = found.get_mut(device.as_ref())
         {
             leaves.push((index, leaf));
@@ -90,4 +105,58 @@ pub(crate) fn previous_keys<'a>(
                 .find(|known| *known != shown.identity.account_key)
         })
         .collect()
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use openmls_rust_crypto::RustCrypto;
+
+    use super::*;
+    use crate::meter::SignatureKey;
+    use crate::provider::{Provider, create_config};
+
+    /// How many leaves bear Bob's name in a group of one whose credential is this.
+    fn found(content: &str) -> usize {
+        let provider = Provider::<RustCrypto>::new().unwrap();
+        let signer = SignatureKey::generate().unwrap();
+        let credential = CredentialWithKey {
+            credential: BasicCredential::new(content.as_bytes().to_vec()).into(),
+            signature_key: signer.public().into(),
+        };
+        let group = MlsGroup::new(&provider, &signer, &create_config(), credential).unwrap();
+        let bob = DeviceId::new("bob", "phone");
+        leaves_named(&group, [&bob].into_iter())["bob/phone"].len()
+    }
+
+    #[test]
+    fn a_name_is_found_however_it_is_written() {
+        for content in [
+            r#"{"device":"bob/phone","account_key":"","voucher":""}"#,
+            r#"{"device":"bob/phone"}"#,
+            r#"{ "device": "bob/phone" }"#,
+            r#"{"voucher":"","device":"bob/phone"}"#,
+            r#"{"device":"b\u006fb\/phone"}"#,
+        ] {
+            assert_eq!(found(content), 1, "{content}");
+        }
+    }
+
+    #[test]
+    fn nothing_else_is_taken_for_the_name() {
+        for content in [
+            r#"{"device":"bob/phones"}"#,
+            r#"{"device":"bob/phon"}"#,
+            r#"{"device":"carol/phone","also":"bob/phone"}"#,
+            r#"{"device":"carol/phone","device":"bob/phone"}"#,
+            r#"{"device":"bob/phone","device":"bob/phone"}"#,
+            r#"{"device":"bob/phone""#,
+            r#"{"device":"bob/phone"#,
+            r#"{"device":"#,
+            "bob/phone",
+            "",
+        ] {
+            assert_eq!(found(content), 0, "{content}");
+        }
+    }
 }

@@ -10,21 +10,23 @@ use e2esm_adapter::{
 };
 use openmls::group::{GroupId as MlsGroupId, MlsGroup, QueuedProposal, StagedCommit, StagedWelcome};
 use openmls::messages::group_info::VerifiableGroupInfo;
-use openmls::prelude::tls_codec::{DeserializeBytes, Serialize};
+use openmls::prelude::tls_codec::{DeserializeBytes, Serialize as _};
 use openmls::prelude::{
     ContentType, KeyPackage, KeyPackageBundle, KeyPackageRef, LeafNodeIndex, LeafNodeParameters, MlsMessageBodyIn,
-    MlsMessageIn, MlsMessageOut, ProcessedMessageContent, ProtocolMessage, ProtocolVersion, Sender, Welcome,
+    MlsMessageIn, MlsMessageOut, ProcessedMessageContent, ProtocolMessage, ProtocolVersion, RatchetTreeIn, Sender,
+    Welcome,
 };
-use openmls_basic_credential::SignatureKeyPair;
 use openmls_rust_crypto::MemoryStorage;
 use openmls_traits::OpenMlsProvider;
 use openmls_traits::storage::StorageProvider;
+use serde::{Deserialize, Serialize};
 
 use crate::bent::{self, Plan};
 use crate::credential::{Shown, credential_of, leaves_named, name_in, previous_keys};
-use crate::effects::{EXTERNAL_JOIN, Effects, PROPOSAL, Points, STAGED_COMMIT, identity};
+use crate::effects::{Effects, Points, STAGED_COMMIT, identity};
 use crate::errors::refused;
-use crate::provider::{Backend, Parts, Provider, SUITE, create_config, join_config, key_package};
+use crate::meter::SignatureKey;
+use crate::provider::{Backend, Parts, Provider, create_config, join_config, key_package};
 use crate::{outsider, relabel, thief};
 
 /// The keys in a bundle, before it is put into a commit.
@@ -42,13 +44,13 @@ pub(crate) struct Seat {
     /// Whether a commit has removed this device. Its group then stays as it was, to try what comes later: merging the commit
     /// would only make openmls refuse everything unseen.
     pub(crate) removed: bool,
-    /// What has been processed and waits for a decision, by label and bytes: the library has spent the ratchet's secret on it.
-    held: HashMap<(PacketKind, Bytes), Held>,
+    /// What has been processed and waits for a decision: the library has spent the ratchet's secret on it.
+    pub(crate) held: Vec<Held>,
 }
 
 impl Seat {
     pub(crate) fn new(group: MlsGroup) -> Self {
-        Self { group, pending: None, removed: false, held: HashMap::new() }
+        Self { group, pending: None, removed: false, held: Vec::new() }
     }
 
     fn member(&self) -> Result<(), Error> {
@@ -56,16 +58,26 @@ impl Seat {
     }
 }
 
-enum Held {
+/// A packet that has been processed, by label and bytes, and what came of it.
+#[derive(Serialize, Deserialize)]
+pub(crate) struct Held {
+    kind: PacketKind,
+    bytes: Bytes,
+    staged: Staged,
+}
+
+/// What may come into force.
+#[derive(Serialize, Deserialize)]
+enum Staged {
     Commit(Box<StagedCommit>, Effects),
-    Proposal(Box<QueuedProposal>, Effects, Points),
+    Proposal(Box<QueuedProposal>, Effects),
 }
 
 /// What processing a packet can come to.
 enum Processed {
     Message(Message),
     OwnCommit,
-    Held(Held),
+    Staged(Staged),
 }
 
 /// A group that could be joined if the application says yes.
@@ -74,15 +86,29 @@ enum Joining {
     External(Box<MlsGroup>, MemoryStorage, Bytes),
 }
 
+/// What lets a device in: a Welcome, with the tree if that came beside it, or a GroupInfo.
+#[derive(Clone, Copy)]
+struct Invitation<'a> {
+    bytes: &'a [u8],
+    tree: Option<&'a [u8]>,
+}
+
+/// A join that waits for an answer, by what the call was given.
+struct Waiting {
+    bytes: Bytes,
+    tree: Option<Bytes>,
+    joining: Joining,
+}
+
 /// One device.
 pub(crate) struct OpenMlsDevice<C> {
     pub(crate) id: DeviceId,
     pub(crate) provider: Provider<C>,
-    pub(crate) signer: SignatureKeyPair,
+    pub(crate) signer: SignatureKey,
     pub(crate) account: Account,
     pub(crate) groups: BTreeMap<GroupId, Seat>,
     notebook: Notebook,
-    joining: HashMap<Bytes, Joining>,
+    waiting: Vec<Waiting>,
     fault: Fault,
     /// Whether this is made from a copied state.
     stolen: bool,
@@ -90,7 +116,7 @@ pub(crate) struct OpenMlsDevice<C> {
 
 impl<C: Backend> OpenMlsDevice<C> {
     pub(crate) fn new(id: &DeviceId) -> Result<Self, Error> {
-        let signer = SignatureKeyPair::new(SUITE.signature_algorithm()).map_err(Error::internal)?;
+        let signer = SignatureKey::generate()?;
         let account = Account::new(id, signer.public());
         Ok(Self::with(id.clone(), Provider::new()?, signer, account, BTreeMap::new(), false))
     }
@@ -98,7 +124,7 @@ impl<C: Backend> OpenMlsDevice<C> {
     pub(crate) fn with(
         id: DeviceId,
         provider: Provider<C>,
-        signer: SignatureKeyPair,
+        signer: SignatureKey,
         account: Account,
         groups: BTreeMap<GroupId, Seat>,
         stolen: bool,
@@ -110,7 +136,7 @@ impl<C: Backend> OpenMlsDevice<C> {
             account,
             groups,
             notebook: Notebook::new(),
-            joining: HashMap::new(),
+            waiting: Vec::new(),
             fault: Fault::None,
             stolen,
         }
@@ -125,23 +151,33 @@ impl<C: Backend> OpenMlsDevice<C> {
         Packet { kind, group, from, to, opens_session: false, bytes, seal: None }
     }
 
-    fn join(&mut self, packet: &Packet) -> Result<Output, Error> {
-        let joining = match self.joining.remove(&packet.bytes) {
+    fn join(&mut self, welcome: Invitation<'_>) -> Result<Output, Error> {
+        let joining = match self.take_up(welcome) {
             Some(joining) => joining,
-            None => self.stage_welcome(&packet.bytes)?,
+            None => self.stage_welcome(welcome)?,
         };
-        self.enter(&packet.bytes, joining)
+        self.enter(welcome, joining)
+    }
+
+    /// What an earlier call like this has come to, if it waits for an answer.
+    fn take_up(&mut self, invitation: Invitation<'_>) -> Option<Joining> {
+        let same = |waiting: &Waiting| {
+            waiting.bytes.as_ref() == invitation.bytes && waiting.tree.as_ref().map(AsRef::as_ref) == invitation.tree
+        };
+        let index = self.waiting.iter().position(same)?;
+        Some(self.waiting.swap_remove(index).joining)
     }
 
     /// Up to the point where the library waits. It has taken the key package out of the storage by then, also where it
     /// refuses; it is put back, so that the honest Welcome can still be read, and goes for good with the join.
-    fn stage_welcome(&self, bytes: &Bytes) -> Result<Joining, Error> {
-        let MlsMessageBodyIn::Welcome(welcome) = parse(bytes.as_ref())? else {
+    fn stage_welcome(&self, Invitation { bytes, tree }: Invitation<'_>) -> Result<Joining, Error> {
+        let MlsMessageBodyIn::Welcome(welcome) = parse(bytes)? else {
             return Err(Error::bad_request("not a Welcome"));
         };
+        let tree = tree.map(RatchetTreeIn::tls_deserialize_exact_bytes).transpose().map_err(malformed)?;
         let storage = &self.provider.storage;
         let known = self.key_package_for(&welcome)?;
-        let staged = self.stage(welcome);
+        let staged = self.stage(welcome, tree);
         let Some((reference, bundle)) = known else {
             // The library has told why.
             return staged.and(Err(Error::internal("a Welcome for no key package was taken")));
@@ -161,20 +197,25 @@ impl<C: Backend> OpenMlsDevice<C> {
         Ok(None)
     }
 
-    fn stage(&self, welcome: Welcome) -> Result<StagedWelcome, Error> {
+    fn stage(&self, welcome: Welcome, tree: Option<RatchetTreeIn>) -> Result<StagedWelcome, Error> {
         let doing = "joining by Welcome";
         let builder =
-            StagedWelcome::build_from_welcome(&self.provider, &join_config(), welcome).map_err(refused(doing))?;
+            StagedWelcome::build_from_welcome(&self.provider, &join_config(true), welcome).map_err(refused(doing))?;
         let group = group_id(builder.processed_welcome().unverified_group_info().group_id())?;
         let replace = self.groups.get(&group).is_some_and(|seat| seat.removed);
         let builder = if replace { builder.replace_old_group() } else { builder };
+        let builder = match tree {
+            Some(tree) => builder.with_ratchet_tree(tree),
+            None => builder,
+        };
         builder.build().map_err(refused(doing))
     }
 
-    /// Asks about everybody in the group, and then enters it. `key` finds what waits when the call is repeated.
-    fn enter(&mut self, key: &Bytes, joining: Joining) -> Result<Output, Error> {
+    /// Asks about everybody in the group, and then enters it.
+    fn enter(&mut self, invitation: Invitation<'_>, joining: Joining) -> Result<Output, Error> {
         if let Err(error) = self.ask_members(&joining) {
-            self.joining.insert(key.clone(), joining);
+            let Invitation { bytes, tree } = invitation;
+            self.waiting.push(Waiting { bytes: bytes.into(), tree: tree.map(Bytes::from), joining });
             return Err(error);
         }
         let (seat, group, packets) = match joining {
@@ -201,6 +242,9 @@ impl<C: Backend> OpenMlsDevice<C> {
     }
 
     fn ask_members(&self, joining: &Joining) -> Result<(), Error> {
+        if !self.notebook.listens() {
+            return Ok(());
+        }
         let (members, own, point): (Vec<_>, _, _) = match joining {
             Joining::Welcome(staged, _) => (staged.members().collect(), staged.own_leaf_index(), JOINING),
             Joining::External(group, ..) => (group.members().collect(), group.own_leaf_index(), JOINING_EXTERNALLY),
@@ -226,29 +270,31 @@ impl<C: Backend> OpenMlsDevice<C> {
         if expected == ContentType::Commit && seat.pending.as_ref() == Some(&packet.bytes) {
             return merge_own(seat, provider, notebook, &packet.group);
         }
-        let key = (packet.kind, packet.bytes.clone());
-        let processed = match seat.held.remove(&key) {
-            Some(held) => Processed::Held(held),
-            None => open(seat, provider, stolen.then_some(signer), packet, expected)?,
+        let held = seat.held.iter().position(|held| held.kind == packet.kind && held.bytes == packet.bytes);
+        let processed = match held {
+            Some(index) => Processed::Staged(seat.held.swap_remove(index).staged),
+            None => open(seat, provider, notebook, stolen.then_some(signer), packet, expected)?,
         };
         match processed {
             Processed::Message(message) => Ok(Output::message(message)),
             Processed::OwnCommit => merge_own(seat, provider, notebook, &packet.group),
-            Processed::Held(held) => {
-                let asked = match &held {
-                    Held::Commit(_, effects) => effects.ask(notebook, &packet.group, STAGED_COMMIT),
-                    Held::Proposal(_, effects, points) => effects.ask(notebook, &packet.group, *points),
+            Processed::Staged(staged) => {
+                let asked = match &staged {
+                    Staged::Commit(_, effects) => effects.ask(notebook, &packet.group, STAGED_COMMIT),
+                    Staged::Proposal(proposal, effects) => {
+                        effects.ask(notebook, &packet.group, Points::of_proposal(proposal))
+                    }
                 };
                 if let Err(error) = asked {
-                    seat.held.insert(key, held);
+                    seat.held.push(Held { kind: packet.kind, bytes: packet.bytes.clone(), staged });
                     return Err(error);
                 }
-                match held {
-                    Held::Commit(staged, effects) => {
-                        merge(seat, provider, notebook, &packet.group, *staged)?;
+                match staged {
+                    Staged::Commit(commit, effects) => {
+                        merge(seat, provider, notebook, &packet.group, *commit)?;
                         effects.note(notebook, &packet.group);
                     }
-                    Held::Proposal(proposal, ..) => {
+                    Staged::Proposal(proposal, _) => {
                         seat.group.store_pending_proposal(&provider.storage, *proposal).map_err(Error::internal)?
                     }
                 }
@@ -257,7 +303,24 @@ impl<C: Backend> OpenMlsDevice<C> {
         }
     }
 
-    /// The devices that each need the Welcome: by the name under which their key package was fetched, or under which they
+    /// Asks about the keys of those who are to be added.
+    fn ask_added(&self, group: &MlsGroup, bundles: &[Bundle], key_packages: &[KeyPackage]) -> Result<(), Error> {
+        if !self.notebook.listens() {
+            return Ok(());
+        }
+        let shown = bundles.iter().zip(key_packages).map(|(bundle, key_package)| {
+            // It is this device that is wanted, whatever name the credential bears.
+            let shown = Shown::of(key_package.leaf_node())?;
+            Ok(Shown { device: bundle.device.clone(), ..shown })
+        });
+        let shown = shown.collect::<Result<Vec<_>, Error>>()?;
+        for (shown, previous) in shown.iter().zip(previous_keys(group, shown.iter())) {
+            self.notebook.require(ADDING, identity(shown, previous))?;
+        }
+        Ok(())
+    }
+
+    /// The devices that need the Welcome: by the name under which their key package was fetched, or under which they
     /// proposed themselves.
     fn welcomed(staged: &StagedCommit, fetched: &HashMap<Vec<u8>, DeviceId>) -> Result<Vec<DeviceId>, Error> {
         staged
@@ -315,15 +378,7 @@ impl<C: Backend> Device for OpenMlsDevice<C> {
         seat.member()?;
         let leaf = if change.refresh { self.leaf_parameters(&seat.group)? } else { LeafNodeParameters::default() };
         let add = change.add.iter().map(|bundle| open_bundle(&self.provider, bundle)).collect::<Result<Vec<_>, _>>()?;
-        let shown = change.add.iter().zip(&add).map(|(bundle, key_package)| {
-            // It is this device that is wanted, whatever name the credential bears.
-            let shown = Shown::of(key_package.leaf_node())?;
-            Ok(Shown { device: bundle.device.clone(), ..shown })
-        });
-        let shown = shown.collect::<Result<Vec<_>, Error>>()?;
-        for (shown, previous) in shown.iter().zip(previous_keys(&seat.group, shown.iter())) {
-            self.notebook.require(ADDING, identity(shown, previous))?;
-        }
+        self.ask_added(&seat.group, &change.add, &add)?;
         let fetched = change
             .add
             .iter()
@@ -350,12 +405,7 @@ impl<C: Backend> Device for OpenMlsDevice<C> {
 
         let mut packets = vec![self.packet(PacketKind::Change, group, Address::Group(group.clone()), commit)];
         if let Some(welcome) = welcome {
-            let welcome = to_bytes(&welcome)?;
-            packets.extend(
-                welcomed
-                    .into_iter()
-                    .map(|device| self.packet(PacketKind::Welcome, group, Address::Device(device), welcome.clone())),
-            );
+            packets.push(self.packet(PacketKind::Welcome, group, Address::devices(welcomed), to_bytes(&welcome)?));
         }
         Ok(Output::packets(packets))
     }
@@ -380,7 +430,7 @@ impl<C: Backend> Device for OpenMlsDevice<C> {
 
     fn receive(&mut self, packet: &Packet) -> Result<Output, Error> {
         match packet.kind {
-            PacketKind::Welcome => self.join(packet),
+            PacketKind::Welcome => self.join(Invitation { bytes: packet.bytes.as_ref(), tree: None }),
             PacketKind::Change => self.process(packet, ContentType::Commit),
             PacketKind::Proposal => self.process(packet, ContentType::Proposal),
             PacketKind::Message => self.process(packet, ContentType::Application),
@@ -425,8 +475,8 @@ impl<C: Backend> Device for OpenMlsDevice<C> {
     }
 
     fn external_join(&mut self, group_info: &[u8]) -> Result<Output, Error> {
-        let key = Bytes::from(group_info);
-        let joining = match self.joining.remove(&key) {
+        let invitation = Invitation { bytes: group_info, tree: None };
+        let joining = match self.take_up(invitation) {
             Some(joining) => joining,
             None => {
                 let MlsMessageBodyIn::GroupInfo(info) = parse(group_info)? else {
@@ -440,11 +490,35 @@ impl<C: Backend> Device for OpenMlsDevice<C> {
                 Joining::External(Box::new(group), scratch, commit)
             }
         };
-        self.enter(&key, joining)
+        self.enter(invitation, joining)
+    }
+
+    fn tree_in_welcome(&mut self, group: &GroupId, inside: bool) -> Result<(), Error> {
+        let Self { groups, provider, .. } = self;
+        let seat = groups.get_mut(group).ok_or_else(|| unknown(group))?;
+        seat.member()?;
+        seat.group.set_configuration(&provider.storage, &join_config(inside)).map_err(Error::internal)
+    }
+
+    fn ratchet_tree(&mut self, group: &GroupId) -> Result<Bytes, Error> {
+        let seat = self.seat(group)?;
+        seat.member()?;
+        seat.group.export_ratchet_tree().tls_serialize_detached().map(Bytes::from).map_err(Error::internal)
+    }
+
+    fn join_with_tree(&mut self, welcome: &Packet, ratchet_tree: &[u8]) -> Result<Output, Error> {
+        match welcome.kind {
+            PacketKind::Welcome => self.join(Invitation { bytes: welcome.bytes.as_ref(), tree: Some(ratchet_tree) }),
+            kind => Err(Error::bad_request(format!("a {} lets nobody in", kind.label()))),
+        }
+    }
+
+    fn store(&mut self) -> Result<Bytes, Error> {
+        self.stored()
     }
 
     fn export_state(&mut self) -> Result<Bytes, Error> {
-        self.export()
+        self.exported()
     }
 
     fn misbehave(&mut self, fault: &Fault) -> Result<(), Error> {
@@ -465,7 +539,8 @@ impl<C: Backend> Device for OpenMlsDevice<C> {
 fn open<C: Backend>(
     seat: &mut Seat,
     provider: &Provider<C>,
-    stolen: Option<&SignatureKeyPair>,
+    notebook: &Notebook,
+    stolen: Option<&SignatureKey>,
     packet: &Packet,
     expected: ContentType,
 ) -> Result<Processed, Error> {
@@ -498,16 +573,13 @@ fn open<C: Backend>(
         }),
         ProcessedMessageContent::StagedCommitMessage(staged) => {
             seat.member()?;
-            let effects = Effects::of_commit(&seat.group, &staged, &sender)?;
-            Processed::Held(Held::Commit(staged, effects))
+            let effects = Effects::of_commit(notebook, &seat.group, &staged, &sender)?;
+            Processed::Staged(Staged::Commit(staged, effects))
         }
-        ProcessedMessageContent::ProposalMessage(proposal) => {
-            let effects = Effects::of_proposal(&seat.group, &proposal)?;
-            Processed::Held(Held::Proposal(proposal, effects, PROPOSAL))
-        }
-        ProcessedMessageContent::ExternalJoinProposalMessage(proposal) => {
-            let effects = Effects::of_proposal(&seat.group, &proposal)?;
-            Processed::Held(Held::Proposal(proposal, effects, EXTERNAL_JOIN))
+        ProcessedMessageContent::ProposalMessage(proposal)
+        | ProcessedMessageContent::ExternalJoinProposalMessage(proposal) => {
+            let effects = Effects::of_proposal(notebook, &seat.group, &proposal)?;
+            Processed::Staged(Staged::Proposal(proposal, effects))
         }
         ProcessedMessageContent::OwnPendingCommit => Processed::OwnCommit,
         ProcessedMessageContent::OwnPrivateMessage => {
@@ -558,7 +630,9 @@ fn merge_own<C: Backend>(
     group: &GroupId,
 ) -> Result<Output, Error> {
     let effects = match seat.group.pending_commit() {
-        Some(staged) => Effects::of_commit(&seat.group, staged, &Sender::Member(seat.group.own_leaf_index()))?,
+        Some(staged) => {
+            Effects::of_commit(notebook, &seat.group, staged, &Sender::Member(seat.group.own_leaf_index()))?
+        }
         None => Effects::default(),
     };
     seat.group.merge_pending_commit(provider).map_err(refused("merging the own commit"))?;
@@ -571,13 +645,13 @@ fn merge_own<C: Backend>(
 /// Joins a group by an external commit. Comes into force in the provider's storage.
 pub(crate) fn external_commit(
     provider: &impl OpenMlsProvider<StorageProvider = MemoryStorage>,
-    signer: &SignatureKeyPair,
+    signer: &SignatureKey,
     account: &Account,
     info: VerifiableGroupInfo,
 ) -> Result<(MlsGroup, Bytes), Error> {
     let doing = "joining by an external commit";
     let (group, messages) = MlsGroup::external_commit_builder()
-        .with_config(join_config())
+        .with_config(join_config(true))
         .build_group(provider, info, credential_of(account)?)
         .map_err(refused(doing))?
         .load_psks(provider.storage())
@@ -617,9 +691,11 @@ fn leaf_of(group: &MlsGroup, device: &DeviceId) -> Result<LeafNodeIndex, Error> 
 }
 
 pub(crate) fn parse(bytes: &[u8]) -> Result<MlsMessageBodyIn, Error> {
-    MlsMessageIn::tls_deserialize_exact_bytes(bytes)
-        .map(MlsMessageIn::extract)
-        .map_err(|error| Error::bad_request(format!("malformed: {error}")))
+    MlsMessageIn::tls_deserialize_exact_bytes(bytes).map(MlsMessageIn::extract).map_err(malformed)
+}
+
+fn malformed(error: impl std::fmt::Display) -> Error {
+    Error::bad_request(format!("malformed: {error}"))
 }
 
 pub(crate) fn to_bytes(message: &MlsMessageOut) -> Result<Bytes, Error> {

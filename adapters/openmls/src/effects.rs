@@ -3,6 +3,7 @@
 use e2esm_adapter::{Bytes, DecisionPoint, DeviceId, Error, Event, Fact, GroupId, Notebook};
 use openmls::group::{MlsGroup, QueuedProposal, StagedCommit};
 use openmls::prelude::{LeafNode, LeafNodeIndex, Proposal, Sender};
+use serde::{Deserialize, Serialize};
 
 use crate::credential::{Shown, name_at, previous_keys};
 
@@ -20,35 +21,48 @@ pub(crate) const STAGED_COMMIT: Points = Points {
 };
 
 /// A member's proposal waits to be stored.
-pub(crate) const PROPOSAL: Points = Points {
+const PROPOSAL: Points = Points {
     keys: DecisionPoint::library("ProcessedMessageContent::ProposalMessage"),
     membership: DecisionPoint::library("ProcessedMessageContent::ProposalMessage"),
 };
 
 /// A stranger's proposal to be added waits to be stored.
-pub(crate) const EXTERNAL_JOIN: Points = Points {
+const EXTERNAL_JOIN: Points = Points {
     keys: DecisionPoint::library("ProcessedMessageContent::ExternalJoinProposalMessage"),
     membership: DecisionPoint::library("ProcessedMessageContent::ExternalJoinProposalMessage"),
 };
 
+impl Points {
+    /// Those of a proposal that stands alone.
+    pub(crate) fn of_proposal(proposal: &QueuedProposal) -> Self {
+        match proposal.sender() {
+            Sender::NewMemberProposal => EXTERNAL_JOIN,
+            _ => PROPOSAL,
+        }
+    }
+}
+
+#[derive(Serialize, Deserialize)]
 struct Admission {
     shown: Shown,
     previous: Option<Bytes>,
     by: DeviceId,
 }
 
+#[derive(Serialize, Deserialize)]
 struct Removal {
     device: DeviceId,
     by: DeviceId,
 }
 
+#[derive(Serialize, Deserialize)]
 struct Replacement {
     shown: Shown,
     previous: Option<Bytes>,
 }
 
-/// What would come of it.
-#[derive(Default)]
+/// What would come of it; nothing where nobody listens, since nothing else depends on it.
+#[derive(Default, Serialize, Deserialize)]
 pub(crate) struct Effects {
     admissions: Vec<Admission>,
     removals: Vec<Removal>,
@@ -57,8 +71,16 @@ pub(crate) struct Effects {
 
 impl Effects {
     /// Of a commit by `sender`, before it is merged.
-    pub(crate) fn of_commit(group: &MlsGroup, staged: &StagedCommit, sender: &Sender) -> Result<Self, Error> {
+    pub(crate) fn of_commit(
+        notebook: &Notebook,
+        group: &MlsGroup,
+        staged: &StagedCommit,
+        sender: &Sender,
+    ) -> Result<Self, Error> {
         let mut effects = Self::default();
+        if !notebook.listens() {
+            return Ok(effects);
+        }
         let path_leaf = staged.update_path_leaf_node();
         let author = match (sender, path_leaf) {
             (Sender::Member(index), leaf) => {
@@ -83,8 +105,11 @@ impl Effects {
     }
 
     /// Of a proposal that stands alone.
-    pub(crate) fn of_proposal(group: &MlsGroup, proposal: &QueuedProposal) -> Result<Self, Error> {
+    pub(crate) fn of_proposal(notebook: &Notebook, group: &MlsGroup, proposal: &QueuedProposal) -> Result<Self, Error> {
         let mut effects = Self::default();
+        if !notebook.listens() {
+            return Ok(effects);
+        }
         effects.take(group, proposal, None)?;
         effects.recall(group);
         Ok(effects)

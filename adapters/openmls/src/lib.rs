@@ -12,6 +12,7 @@ mod credential;
 mod device;
 mod effects;
 mod errors;
+mod meter;
 mod outsider;
 mod provider;
 mod relabel;
@@ -77,6 +78,14 @@ impl<C: Backend> Adapter for OpenMls<C> {
     fn restore(&self, id: &DeviceId, state: &[u8]) -> Result<Box<dyn Device>, Error> {
         Ok(Box::new(OpenMlsDevice::<C>::restore(id, state)?))
     }
+
+    fn load(&self, id: &DeviceId, store: &[u8]) -> Result<Box<dyn Device>, Error> {
+        Ok(Box::new(OpenMlsDevice::<C>::load(id, store)?))
+    }
+
+    fn metered(&self) -> bool {
+        true
+    }
 }
 
 /// The settings that bear on an outcome.
@@ -88,7 +97,7 @@ fn configuration() -> BTreeMap<String, String> {
         ("maximum_forward_distance", "1000 (default)"),
         ("padding_size", "0 (default)"),
         ("past_epochs", "0 (default)"),
-        ("ratchet_tree", "extension in Welcome and GroupInfo"),
+        ("ratchet_tree", "extension in GroupInfo, and in Welcome unless `tree_in_welcome` says otherwise"),
         ("signer", "openmls_basic_credential 0.6.0 (ed25519-dalek)"),
         ("storage", "openmls_memory_storage"),
         ("update_path", "only where RFC 9420 demands one or the change asks for a refresh"),

@@ -9,14 +9,14 @@ use e2esm_adapter::{
 };
 use openmls::group::{GroupId as MlsGroupId, MlsGroup, StagedWelcome};
 use openmls::prelude::{JoinProposal, LeafNodeParameters, MlsMessageBodyIn, MlsMessageOut};
-use openmls_basic_credential::SignatureKeyPair;
 use openmls_rust_crypto::MemoryStorage;
 
 use crate::bent::{Plan, build};
 use crate::credential::credential_of;
 use crate::device::{OpenMlsDevice, external_commit, leaves_to_remove, open_bundle, parse, to_bytes};
 use crate::errors::refused;
-use crate::provider::{Backend, Parts, Provider, SUITE, create_config, join_config, key_package};
+use crate::meter::SignatureKey;
+use crate::provider::{Backend, Parts, Provider, create_config, join_config, key_package};
 
 /// Each epoch of a parallel group is a commit: more than these are not played out.
 const MOST_CHANGES: u64 = 10_000;
@@ -99,13 +99,13 @@ fn packet(kind: PacketKind, group: &KnownGroup, from: &DeviceId, bytes: Bytes) -
 /// One who bears a member's name, with keys of its own.
 struct Impostor<C> {
     provider: Provider<C>,
-    signer: SignatureKeyPair,
+    signer: SignatureKey,
     account: Account,
 }
 
 impl<C: Backend> Impostor<C> {
     fn new(name: &DeviceId) -> Result<Self, Error> {
-        let signer = SignatureKeyPair::new(SUITE.signature_algorithm()).map_err(Error::internal)?;
+        let signer = SignatureKey::generate()?;
         let account = Account::new(name, signer.public());
         Ok(Self { provider: Provider::new()?, signer, account })
     }
@@ -176,7 +176,7 @@ impl<C: Backend> Parallel<C> {
                 let MlsMessageBodyIn::Welcome(welcome) = parse(to_bytes(&welcome)?.as_ref())? else {
                     return Err(Error::internal("a Welcome is something else"));
                 };
-                let group = StagedWelcome::new_from_welcome(&actor.provider, &join_config(), welcome, None)
+                let group = StagedWelcome::new_from_welcome(&actor.provider, &join_config(true), welcome, None)
                     .and_then(|staged| staged.into_group(&actor.provider))
                     .map_err(refused("joining a parallel group"))?;
                 Ok(Self { actor, group })

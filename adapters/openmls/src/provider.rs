@@ -4,13 +4,14 @@ use e2esm_adapter::Error;
 use openmls::group::{MlsGroupCreateConfig, MlsGroupJoinConfig};
 use openmls::key_packages::{KeyPackage, KeyPackageBundle, Lifetime, errors::KeyPackageNewError};
 use openmls::prelude::CredentialWithKey;
-use openmls_basic_credential::SignatureKeyPair;
 use openmls_libcrux_crypto::CryptoProvider as Libcrux;
 use openmls_rust_crypto::{MemoryStorage, RustCrypto};
 use openmls_traits::OpenMlsProvider;
 use openmls_traits::crypto::OpenMlsCrypto;
 use openmls_traits::random::OpenMlsRand;
 use openmls_traits::types::Ciphersuite;
+
+use crate::meter::{Metered, SignatureKey};
 
 /// The suite of both adapters: it is the one that every MLS implementation must have, and libcrux has it too.
 pub(crate) const SUITE: Ciphersuite = Ciphersuite::MLS_128_DHKEMX25519_AES128GCM_SHA256_Ed25519;
@@ -50,30 +51,30 @@ impl Backend for Libcrux {
 
 /// One device's cryptography and storage: what openmls works with on the honest path.
 pub(crate) struct Provider<C> {
-    pub(crate) crypto: C,
+    pub(crate) crypto: Metered<C>,
     pub(crate) storage: MemoryStorage,
 }
 
 impl<C: Backend> Provider<C> {
     pub(crate) fn new() -> Result<Self, Error> {
-        Ok(Self { crypto: C::fresh()?, storage: MemoryStorage::default() })
+        Ok(Self { crypto: Metered(C::fresh()?), storage: MemoryStorage::default() })
     }
 }
 
 impl<C: Backend> OpenMlsProvider for Provider<C> {
-    type CryptoProvider = C;
-    type RandProvider = C;
+    type CryptoProvider = Metered<C>;
+    type RandProvider = Metered<C>;
     type StorageProvider = MemoryStorage;
 
     fn storage(&self) -> &MemoryStorage {
         &self.storage
     }
 
-    fn crypto(&self) -> &C {
+    fn crypto(&self) -> &Metered<C> {
         &self.crypto
     }
 
-    fn rand(&self) -> &C {
+    fn rand(&self) -> &Metered<C> {
         &self.crypto
     }
 }
@@ -112,15 +113,16 @@ pub(crate) fn create_config() -> MlsGroupCreateConfig {
         .build()
 }
 
-/// How groups are joined.
-pub(crate) fn join_config() -> MlsGroupJoinConfig {
-    MlsGroupJoinConfig::builder().use_ratchet_tree_extension(true).build()
+/// How a group is treated by a member; the library asks no more of it where it is joined. `tree_in_welcome` is about the
+/// Welcomes that this member makes.
+pub(crate) fn join_config(tree_in_welcome: bool) -> MlsGroupJoinConfig {
+    MlsGroupJoinConfig::builder().use_ratchet_tree_extension(tree_in_welcome).build()
 }
 
 /// A key package; its private keys go into the provider's storage.
 pub(crate) fn key_package(
     provider: &impl OpenMlsProvider,
-    signer: &SignatureKeyPair,
+    signer: &SignatureKey,
     credential: CredentialWithKey,
 ) -> Result<KeyPackageBundle, KeyPackageNewError> {
     KeyPackage::builder()

@@ -13,19 +13,19 @@ use e2esm_adapter::Error;
 use openmls::group::MlsGroup;
 use openmls::prelude::tls_codec::{DeserializeBytes, Serialize, VLBytes};
 use openmls::prelude::{LeafNodeIndex, MlsMessageIn, MlsMessageOut};
-use openmls_basic_credential::SignatureKeyPair;
 use openmls_traits::signatures::{Signer, SignerError};
 use openmls_traits::types::{CryptoError, SignatureScheme};
 
 use crate::bent::{Bend, Bent, Sealing, sign_content};
 use crate::errors::refused;
+use crate::meter::SignatureKey;
 use crate::provider::{Backend, Parts, Provider};
 
 /// A message by this device that says it is by the member at `victim`.
 pub(crate) fn create_message<C: Backend>(
     group: &mut MlsGroup,
     provider: &Provider<C>,
-    signer: &SignatureKeyPair,
+    signer: &SignatureKey,
     victim: LeafNodeIndex,
     plaintext: &[u8],
 ) -> Result<MlsMessageOut, Error> {
@@ -148,7 +148,7 @@ impl Bend for Disguise {
 
 /// Signs a content that names another sender.
 struct OtherName<'a> {
-    own: &'a SignatureKeyPair,
+    own: &'a SignatureKey,
     name: LeafNodeIndex,
 }
 

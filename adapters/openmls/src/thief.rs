@@ -10,18 +10,19 @@ use e2esm_adapter::Error;
 use openmls::group::MlsGroup;
 use openmls::prelude::ProtocolMessage;
 use openmls::prelude::tls_codec::{DeserializeBytes, VLBytes};
-use openmls_basic_credential::SignatureKeyPair;
 use openmls_rust_crypto::MemoryStorage;
+use openmls_traits::crypto::OpenMlsCrypto;
 
 use crate::bent::{Bend, Bent, Sealing};
 use crate::errors::refused;
+use crate::meter::SignatureKey;
 use crate::provider::{Backend, Parts, Provider, SUITE};
 
 /// Reads an application message of this very leaf's, given as the library takes it and as bytes.
 pub(crate) fn read_own<C: Backend>(
     group: &mut MlsGroup,
     provider: &Provider<C>,
-    signer: &SignatureKeyPair,
+    signer: &SignatureKey,
     message: ProtocolMessage,
     bytes: &[u8],
 ) -> Result<Option<Vec<u8>>, Error> {

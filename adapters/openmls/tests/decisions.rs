@@ -236,6 +236,33 @@ fn whoever_lets_itself_in_is_asked_about_everybody_and_everybody_about_it() {
 }
 
 #[test]
+fn a_muted_device_asks_nothing_and_does_all_the_same() {
+    with_both(|adapter| {
+        let mut cast = cast(adapter);
+        let (alice, bob, carol, dave) = (cast.alice.clone(), cast.bob.clone(), cast.carol.clone(), cast.dave.clone());
+        let group = cast.group.clone();
+        for device in [&alice, &bob, &carol, &dave] {
+            // Whatever it would have answered.
+            cast.stance(device, Stance::No);
+            cast.net.device(device).unwrap().notebook().mute();
+        }
+        well(cast.change(&alice, &[&dave], &[&carol], true));
+        cast.reads(&dave, &[&alice, &bob]);
+        assert_eq!(cast.roster(&dave), [alice.clone(), bob.clone(), dave.clone()]);
+        assert_refused(cast.net.device(&carol).unwrap().send(&group, b"hello?"), ErrorClass::NotMember, "removed");
+        let info = cast.net.device(&bob).unwrap().group_info(&group).unwrap();
+        let packet = only(cast.net.device(&carol).unwrap().external_join(info.as_ref()).unwrap().packets);
+        for member in [&alice, &bob, &dave] {
+            cast.receive(member, &packet).unwrap();
+            assert_eq!(cast.roster(member).len(), 4);
+        }
+        for device in [&alice, &bob, &carol, &dave] {
+            assert!(cast.events(device).is_empty(), "{device}");
+        }
+    });
+}
+
+#[test]
 fn a_rejoin_is_asked_about_as_a_removal_too() {
     with_both(|adapter| {
         let mut cast = cast(adapter);
@@ -356,11 +383,11 @@ fn a_call_that_waits_for_answers_is_taken_up_where_it_stopped() {
         assert_eq!(events.len(), 2, "each question is recorded once: {events:?}");
         let Reply::Ok(answer) = reply else { panic!("{reply:?}") };
         let Answer::Output(output) = *answer else { panic!("{answer:?}") };
-        let [change, to_bob, to_carol] = <[Packet; 3]>::try_from(output.packets).unwrap();
+        let [change, welcome] = <[Packet; 2]>::try_from(output.packets).unwrap();
         child.packets(&alice, Call::Receive { packet: change });
 
-        for (device, packet) in [(&bob, to_bob), (&carol, to_carol)] {
-            let join = Call::Receive { packet };
+        for device in [&bob, &carol] {
+            let join = Call::Receive { packet: welcome.clone() };
             let (_, reply, _) = child.answer(device, join.clone(), 2, false);
             assert!(matches!(reply, Reply::Error(error) if error.class == ErrorClass::UntrustedIdentity));
             let (asked, reply, events) = child.answer(device, join, 2, true);

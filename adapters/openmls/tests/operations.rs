@@ -172,7 +172,7 @@ fn a_refused_change_of_another_member_leaves_the_own_one_pending() {
 }
 
 #[test]
-fn every_new_device_gets_a_welcome_of_its_own() {
+fn one_welcome_lets_all_new_devices_in() {
     with_both(|adapter| {
         let mut cast = cast(adapter);
         let (alice, dave) = (cast.alice.clone(), cast.dave.clone());
@@ -185,12 +185,11 @@ fn every_new_device_gets_a_welcome_of_its_own() {
             to,
             [
                 (PacketKind::Change, Address::Group(cast.group.clone())),
-                (PacketKind::Welcome, Address::Device(dave.clone())),
-                (PacketKind::Welcome, Address::Device(erin.clone())),
+                (PacketKind::Welcome, Address::Devices(vec![dave.clone(), erin.clone()])),
             ]
         );
         cast.receive(&dave, &packets[1]).unwrap();
-        cast.receive(&erin, &packets[2]).unwrap();
+        cast.receive(&erin, &packets[1]).unwrap();
         assert_eq!(cast.fingerprint(&dave), cast.fingerprint(&erin));
     });
 }
@@ -344,6 +343,26 @@ fn only_members_can_be_removed() {
 }
 
 #[test]
+fn names_of_all_kinds_are_found() {
+    with_both(|adapter| {
+        let mut cast = cast(adapter);
+        let alice = cast.alice.clone();
+        let odd = [r#"quo"te"#, r"back\slash", "ümläut", "tab\tbed", r#"x","device":"alice"#];
+        let odd = odd.map(|name| DeviceId::new(name, "phone"));
+        for device in &odd {
+            cast.net.insert(device, adapter.device(device).unwrap());
+            well(cast.change(&alice, &[device], &[], false));
+        }
+        assert_eq!(cast.roster(&alice).len(), 8);
+        for device in &odd {
+            well(cast.change(&alice, &[], &[device], false));
+            assert!(!cast.roster(&alice).contains(device), "{device}");
+        }
+        cast.is_well();
+    });
+}
+
+#[test]
 fn a_stranger_joins_with_published_group_information() {
     with_both(|adapter| {
         let mut cast = cast(adapter);
@@ -470,7 +489,11 @@ fn what_is_claimed_never_says_that_it_is_unsupported() {
             device.fingerprint(&group, &peer).unwrap_err(),
             device.group_info(&group).unwrap_err(),
             device.external_join(b"").unwrap_err(),
+            device.ratchet_tree(&group).unwrap_err(),
+            device.tree_in_welcome(&group, false).unwrap_err(),
+            device.join_with_tree(&common::junk(PacketKind::Welcome, &group, &peer), b"").unwrap_err(),
             adapter.restore(&peer, b"").err().unwrap(),
+            adapter.load(&peer, b"").err().unwrap(),
         ] {
             assert_eq!(error.class, ErrorClass::BadRequest, "{error}");
         }
