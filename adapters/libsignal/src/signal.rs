@@ -17,7 +17,6 @@ use libsignal_protocol::{
 use prost::Message;
 use rand::rngs::OsRng;
 use rand::{CryptoRng, Rng, TryRngCore};
-use serde_json::Value;
 
 use crate::address::AddressBook;
 use crate::bundle::{WireBundle, WireKey};
@@ -96,6 +95,7 @@ pub(crate) struct Peer {
 
 impl Primitives for Signal {
     type PeerState = Peer;
+    type State = State;
 
     fn describe() -> Description {
         let configuration = [
@@ -145,13 +145,11 @@ impl Primitives for Signal {
         Ok(signal)
     }
 
-    fn export(&self) -> Result<Value, Error> {
-        serde_json::to_value(State::of(self)?).map_err(Error::internal)
+    fn state(&self) -> Result<State, Error> {
+        State::of(self)
     }
 
-    fn restore(id: &DeviceId, state: Value) -> Result<Self, Error> {
-        let state: State = serde_json::from_value(state)
-            .map_err(|error| Error::bad_request(format!("not a state of libsignal-rust: {error}")))?;
+    fn restore(id: &DeviceId, state: State) -> Result<Self, Error> {
         state.restore(id)
     }
 

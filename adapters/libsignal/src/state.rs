@@ -1,4 +1,4 @@
-//! A device's whole secret state as JSON around libsignal's own record formats: what a thief copies.
+//! A device's whole secret state, in libsignal's own record formats: what the device stores, and what a thief copies.
 
 use std::collections::BTreeMap;
 

@@ -319,6 +319,66 @@ fn a_restored_device_is_the_same_device() {
 }
 
 #[test]
+fn a_device_that_stored_itself_goes_on() {
+    let members = phones(["alice", "bob", "carol"]);
+    let [alice, bob, carol] = members.clone();
+    let mut net = Net::new(&*adapter(), &members).unwrap();
+    net.group(&team(), &alice, slice::from_ref(&bob)).unwrap();
+    say(&mut net, &alice, "alice's session, bob's is yet to be opened");
+    let bundle = net.claim(&carol, &bob).unwrap();
+    let restart = |net: &mut Net| {
+        for member in &members {
+            let store = net.device(member).unwrap().store().unwrap();
+            let mut loaded = adapter().load(member, store.as_ref()).unwrap();
+            assert_eq!(loaded.store().unwrap(), store);
+            assert_eq!(loaded.identity().unwrap(), identity(net, member));
+            net.insert(member, loaded);
+        }
+    };
+    restart(&mut net);
+    say(&mut net, &bob, "back");
+    // A change that has not come back, and a bundle that is out.
+    let change = Change { add: vec![bundle], ..Default::default() };
+    let output = net.device(&bob).unwrap().change(&team(), &change).unwrap();
+    restart(&mut net);
+    for member in [&alice, &bob] {
+        receive(&mut net, member, &output.packets[0]).unwrap();
+    }
+    receive(&mut net, &carol, &output.packets[1]).unwrap();
+    let packets = net.device(&bob).unwrap().send(&team(), b"to all three").unwrap().packets;
+    for packet in packets.iter().filter(|packet| packet.to != Address::Device(alice.clone())) {
+        receive(&mut net, &carol, packet).unwrap();
+    }
+    restart(&mut net);
+    assert_refused(receive(&mut net, &carol, packets.last().unwrap()), ErrorClass::Duplicate, "old counter");
+
+    let store = net.device(&bob).unwrap().store().unwrap();
+    let refused = |name: &DeviceId, bytes: &[u8]| {
+        assert_refused(adapter().load(name, bytes).map(|_| ()), ErrorClass::BadRequest, "");
+    };
+    refused(&alice, store.as_ref());
+    refused(&bob, &[store.as_ref(), b"!"].concat());
+    (0..store.0.len()).for_each(|length| refused(&bob, &store.0[..length]));
+}
+
+#[test]
+fn a_muted_device_asks_nothing_and_works() {
+    let members = phones(["alice", "bob"]);
+    let [alice, bob] = members.clone();
+    let mut net = Net::new(&*adapter(), &members).unwrap();
+    for member in &members {
+        let notebook = net.device(member).unwrap().notebook().clone();
+        notebook.set_stance(Stance::No);
+        notebook.mute();
+    }
+    net.group(&team(), &alice, slice::from_ref(&bob)).unwrap();
+    for member in &members {
+        say(&mut net, member, "hello");
+    }
+    assert!(events(&mut net, &alice).is_empty() && events(&mut net, &bob).is_empty());
+}
+
+#[test]
 fn of_two_racing_changes_the_first_counts() {
     let members = phones(["alice", "bob", "carol"]);
     let [alice, bob, carol] = members.clone();
@@ -347,6 +407,7 @@ fn what_is_declared_unsupported_is_and_what_is_not_is_not() {
         Capability::Epochs,
         Capability::ExternalJoin,
         Capability::KeyRequest,
+        Capability::RatchetTree,
         Capability::WrongLeafSignature,
         Capability::WrongParentHash,
         Capability::WrongConfirmationTag,
@@ -358,6 +419,7 @@ fn what_is_declared_unsupported_is_and_what_is_not_is_not() {
     assert_refused(device.request_keys(&nowhere, &bob), ErrorClass::Unsupported, "");
     assert_refused(device.group_info(&nowhere), ErrorClass::Unsupported, "");
     assert_refused(device.external_join(b"junk"), ErrorClass::Unsupported, "");
+    assert_refused(device.ratchet_tree(&nowhere), ErrorClass::Unsupported, "");
     let junk = Bundle { device: bob.clone(), bytes: b"junk".as_slice().into() };
     assert_refused(device.fingerprint(&nowhere, &bob), ErrorClass::BadRequest, "");
     assert_refused(device.resend(&nowhere, b"", &junk, false), ErrorClass::BadRequest, "");

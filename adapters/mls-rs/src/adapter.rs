@@ -71,6 +71,14 @@ where
     }
 
     fn restore(&self, id: &DeviceId, state: &[u8]) -> Result<Box<dyn Device>, Error> {
-        Ok(Box::new(MlsRsDevice::restore(&self.provider, self.suite, id, State::from_bytes(state)?)?))
+        Ok(Box::new(MlsRsDevice::restore(&self.provider, self.suite, id, State::from_export(state)?)?))
+    }
+
+    fn load(&self, id: &DeviceId, store: &[u8]) -> Result<Box<dyn Device>, Error> {
+        Ok(Box::new(MlsRsDevice::restore(&self.provider, self.suite, id, State::from_store(store)?)?))
+    }
+
+    fn metered(&self) -> bool {
+        true
     }
 }

@@ -2,6 +2,9 @@
 //! one operation answers wrongly, and the library makes everything downstream consistent with the wrong answer. While it
 //! is not, each operation costs one relaxed load more.
 //!
+//! The suite's [meter](e2esm_adapter::meter) sits at the same place. What counts is one call of the library's to its
+//! provider; drawing random bytes, checking a public key's form and deriving it from its secret key are not counted.
+//!
 //! Which operation is meant shows in its input: `sign` sees labels (RFC 9420, section 5.1.2), `mac` and `hash` see
 //! structures whose lengths tell them apart.
 
@@ -9,6 +12,7 @@ use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use e2esm_adapter::{Primitive, metered};
 use mls_rs::crypto::{HpkeCiphertext, HpkePsk, HpkePublicKey, HpkeSecretKey, SignaturePublicKey, SignatureSecretKey};
 use mls_rs::error::{AnyError, IntoAnyError};
 use mls_rs::{CipherSuite, CipherSuiteProvider, CryptoProvider};
@@ -179,7 +183,7 @@ impl<S: CipherSuiteProvider> CipherSuiteProvider for BentSuite<S> {
     }
 
     fn hash(&self, data: &[u8]) -> Result<Vec<u8>, CryptoFailure> {
-        let hash = self.inner.hash(data).map_err(at(Operation::Other))?;
+        let hash = metered(Primitive::Hash, || self.inner.hash(data)).map_err(at(Operation::Other))?;
         match self.lever.bend() {
             Some(Bend::ParentHash) if is_parent_hash_input(data) => Ok(flip(hash)),
             _ => Ok(hash),
@@ -187,7 +191,7 @@ impl<S: CipherSuiteProvider> CipherSuiteProvider for BentSuite<S> {
     }
 
     fn mac(&self, key: &[u8], data: &[u8]) -> Result<Vec<u8>, CryptoFailure> {
-        let tag = self.inner.mac(key, data).map_err(at(Operation::Other))?;
+        let tag = metered(Primitive::Mac, || self.inner.mac(key, data)).map_err(at(Operation::Other))?;
         match self.lever.bend() {
             Some(Bend::ConfirmationTag) if is_confirmed_transcript_hash(data) => Ok(flip(tag)),
             _ => Ok(tag),
@@ -196,8 +200,10 @@ impl<S: CipherSuiteProvider> CipherSuiteProvider for BentSuite<S> {
 
     fn aead_seal(&self, key: &[u8], data: &[u8], aad: Option<&[u8]>, nonce: &[u8]) -> Result<Vec<u8>, CryptoFailure> {
         match self.lever.bend() {
-            Some(Bend::Sender(relabelling)) => relabelling.seal(&self.inner, key, data, aad, nonce),
-            _ => self.inner.aead_seal(key, data, aad, nonce),
+            Some(Bend::Sender(relabelling)) => {
+                metered(Primitive::AeadSeal, || relabelling.seal(&self.inner, key, data, aad, nonce))
+            }
+            _ => metered(Primitive::AeadSeal, || self.inner.aead_seal(key, data, aad, nonce)),
         }
         .map_err(at(Operation::Other))
     }
@@ -209,7 +215,7 @@ impl<S: CipherSuiteProvider> CipherSuiteProvider for BentSuite<S> {
         aad: Option<&[u8]>,
         nonce: &[u8],
     ) -> Result<Zeroizing<Vec<u8>>, CryptoFailure> {
-        self.inner.aead_open(key, ciphertext, aad, nonce).map_err(at(Operation::Open))
+        metered(Primitive::AeadOpen, || self.inner.aead_open(key, ciphertext, aad, nonce)).map_err(at(Operation::Open))
     }
 
     fn aead_key_size(&self) -> usize {
@@ -221,11 +227,11 @@ impl<S: CipherSuiteProvider> CipherSuiteProvider for BentSuite<S> {
     }
 
     fn kdf_extract(&self, salt: &[u8], ikm: &[u8]) -> Result<Zeroizing<Vec<u8>>, CryptoFailure> {
-        self.inner.kdf_extract(salt, ikm).map_err(at(Operation::Other))
+        metered(Primitive::Kdf, || self.inner.kdf_extract(salt, ikm)).map_err(at(Operation::Other))
     }
 
     fn kdf_expand(&self, prk: &[u8], info: &[u8], len: usize) -> Result<Zeroizing<Vec<u8>>, CryptoFailure> {
-        self.inner.kdf_expand(prk, info, len).map_err(at(Operation::Other))
+        metered(Primitive::Kdf, || self.inner.kdf_expand(prk, info, len)).map_err(at(Operation::Other))
     }
 
     fn kdf_extract_size(&self) -> usize {
@@ -239,7 +245,7 @@ impl<S: CipherSuiteProvider> CipherSuiteProvider for BentSuite<S> {
         aad: Option<&[u8]>,
         pt: &[u8],
     ) -> Result<HpkeCiphertext, CryptoFailure> {
-        self.inner.hpke_seal(remote_key, info, aad, pt).map_err(at(Operation::SealTo))
+        metered(Primitive::Seal, || self.inner.hpke_seal(remote_key, info, aad, pt)).map_err(at(Operation::SealTo))
     }
 
     fn hpke_seal_psk(
@@ -250,7 +256,8 @@ impl<S: CipherSuiteProvider> CipherSuiteProvider for BentSuite<S> {
         pt: &[u8],
         psk: HpkePsk<'_>,
     ) -> Result<HpkeCiphertext, CryptoFailure> {
-        self.inner.hpke_seal_psk(remote_key, info, aad, pt, psk).map_err(at(Operation::SealTo))
+        metered(Primitive::Seal, || self.inner.hpke_seal_psk(remote_key, info, aad, pt, psk))
+            .map_err(at(Operation::SealTo))
     }
 
     fn hpke_open(
@@ -261,7 +268,8 @@ impl<S: CipherSuiteProvider> CipherSuiteProvider for BentSuite<S> {
         info: &[u8],
         aad: Option<&[u8]>,
     ) -> Result<Zeroizing<Vec<u8>>, CryptoFailure> {
-        self.inner.hpke_open(ciphertext, local_secret, local_public, info, aad).map_err(at(Operation::Open))
+        metered(Primitive::Open, || self.inner.hpke_open(ciphertext, local_secret, local_public, info, aad))
+            .map_err(at(Operation::Open))
     }
 
     fn hpke_open_psk(
@@ -273,7 +281,8 @@ impl<S: CipherSuiteProvider> CipherSuiteProvider for BentSuite<S> {
         aad: Option<&[u8]>,
         psk: HpkePsk<'_>,
     ) -> Result<Zeroizing<Vec<u8>>, CryptoFailure> {
-        self.inner.hpke_open_psk(ciphertext, local_secret, local_public, info, aad, psk).map_err(at(Operation::Open))
+        metered(Primitive::Open, || self.inner.hpke_open_psk(ciphertext, local_secret, local_public, info, aad, psk))
+            .map_err(at(Operation::Open))
     }
 
     fn hpke_setup_s(
@@ -281,7 +290,7 @@ impl<S: CipherSuiteProvider> CipherSuiteProvider for BentSuite<S> {
         remote_key: &HpkePublicKey,
         info: &[u8],
     ) -> Result<(Vec<u8>, Self::HpkeContextS), CryptoFailure> {
-        self.inner.hpke_setup_s(remote_key, info).map_err(at(Operation::SealTo))
+        metered(Primitive::Export, || self.inner.hpke_setup_s(remote_key, info)).map_err(at(Operation::SealTo))
     }
 
     fn hpke_setup_r(
@@ -291,15 +300,16 @@ impl<S: CipherSuiteProvider> CipherSuiteProvider for BentSuite<S> {
         local_public: &HpkePublicKey,
         info: &[u8],
     ) -> Result<Self::HpkeContextR, CryptoFailure> {
-        self.inner.hpke_setup_r(kem_output, local_secret, local_public, info).map_err(at(Operation::Open))
+        metered(Primitive::Export, || self.inner.hpke_setup_r(kem_output, local_secret, local_public, info))
+            .map_err(at(Operation::Open))
     }
 
     fn kem_derive(&self, ikm: &[u8]) -> Result<(HpkeSecretKey, HpkePublicKey), CryptoFailure> {
-        self.inner.kem_derive(ikm).map_err(at(Operation::Other))
+        metered(Primitive::KemKey, || self.inner.kem_derive(ikm)).map_err(at(Operation::Other))
     }
 
     fn kem_generate(&self) -> Result<(HpkeSecretKey, HpkePublicKey), CryptoFailure> {
-        self.inner.kem_generate().map_err(at(Operation::Other))
+        metered(Primitive::KemKey, || self.inner.kem_generate()).map_err(at(Operation::Other))
     }
 
     fn kem_public_key_validate(&self, key: &HpkePublicKey) -> Result<(), CryptoFailure> {
@@ -311,7 +321,7 @@ impl<S: CipherSuiteProvider> CipherSuiteProvider for BentSuite<S> {
     }
 
     fn signature_key_generate(&self) -> Result<(SignatureSecretKey, SignaturePublicKey), CryptoFailure> {
-        self.inner.signature_key_generate().map_err(at(Operation::Other))
+        metered(Primitive::SignatureKey, || self.inner.signature_key_generate()).map_err(at(Operation::Other))
     }
 
     fn signature_key_derive_public(
@@ -325,18 +335,18 @@ impl<S: CipherSuiteProvider> CipherSuiteProvider for BentSuite<S> {
         match self.lever.bend() {
             Some(Bend::LeafSignature) if labelled(data, b"MLS 1.0 LeafNodeTBS") => {
                 let (other, _) = self.signature_key_generate()?;
-                self.inner.sign(&other, data)
+                metered(Primitive::Sign, || self.inner.sign(&other, data))
             }
             Some(Bend::Sender(relabelling)) if labelled(data, b"MLS 1.0 FramedContentTBS") => {
                 let statement = relabelling.statement(data).map_err(at(Operation::Other))?;
-                self.inner.sign(secret_key, &statement)
+                metered(Primitive::Sign, || self.inner.sign(secret_key, &statement))
             }
-            _ => self.inner.sign(secret_key, data),
+            _ => metered(Primitive::Sign, || self.inner.sign(secret_key, data)),
         }
         .map_err(at(Operation::Other))
     }
 
     fn verify(&self, public_key: &SignaturePublicKey, signature: &[u8], data: &[u8]) -> Result<(), CryptoFailure> {
-        self.inner.verify(public_key, signature, data).map_err(at(Operation::Other))
+        metered(Primitive::Verify, || self.inner.verify(public_key, signature, data)).map_err(at(Operation::Other))
     }
 }

@@ -45,8 +45,15 @@ impl IntoAnyError for Verdict {
 #[derive(Clone, Default)]
 pub(crate) struct Counsel {
     notebook: Notebook,
-    refresh: Arc<AtomicBool>,
+    commit: Arc<CommitWishes>,
     unanswered: Arc<Mutex<Option<Error>>>,
+}
+
+/// What the library asks about the commit that is made next.
+#[derive(Default)]
+struct CommitWishes {
+    refresh: AtomicBool,
+    tree_apart: AtomicBool,
 }
 
 impl Counsel {
@@ -54,9 +61,10 @@ impl Counsel {
         &self.notebook
     }
 
-    /// Whether the commit that is made next must have an update path.
-    pub(crate) fn set_refresh(&self, refresh: bool) {
-        self.refresh.store(refresh, Ordering::Relaxed);
+    /// Whether the commit that is made next must have an update path, and whether its Welcome goes without the tree.
+    pub(crate) fn set_wishes(&self, refresh: bool, tree_apart: bool) {
+        self.commit.refresh.store(refresh, Ordering::Relaxed);
+        self.commit.tree_apart.store(tree_apart, Ordering::Relaxed);
     }
 
     /// The question that has been left open since the last time. A committer drops a cached proposal that it may not
@@ -94,6 +102,26 @@ fn shown(identity: &SigningIdentity) -> Result<Credential, Verdict> {
     credential(identity).map_err(Verdict)
 }
 
+/// The name of the device that a leaf shows, and nothing else of the credential: `Credential::to_bytes` writes it first.
+/// Anything that does not begin so is read as a whole.
+fn shown_name(identity: &SigningIdentity) -> Result<Vec<u8>, Verdict> {
+    let basic = identity.credential.as_basic();
+    let name = basic.and_then(|basic| basic.identifier().strip_prefix(br#"{"device":""#)).and_then(|rest| {
+        let end = rest.iter().position(|byte| matches!(byte, b'"' | b'\\'))?;
+        (rest[end] == b'"').then(|| rest[..end].to_vec())
+    });
+    match name {
+        Some(name) => Ok(name),
+        None => Ok(shown(identity)?.device.to_string().into_bytes()),
+    }
+}
+
+/// The device whose leaf this is, without a look at the rest of the credential: for members, who have been validated.
+pub(crate) fn member_name(identity: &SigningIdentity) -> Result<DeviceId, Error> {
+    let name = shown_name(identity).map_err(|Verdict(error)| error)?;
+    String::from_utf8_lossy(&name).parse().map_err(Error::bad_request)
+}
+
 /// The name of a group whose id the library holds as bytes.
 pub(crate) fn group_name(id: &[u8]) -> GroupId {
     GroupId(String::from_utf8_lossy(id).into_owned())
@@ -115,6 +143,9 @@ impl Judge {
 
     /// Asks about a credential, unless it is this device's own.
     fn vouch(&self, point: DecisionPoint, identity: &SigningIdentity) -> Result<(), Verdict> {
+        if !self.counsel.notebook.listens() {
+            return Ok(());
+        }
         let Credential { device, .. } = shown(identity)?;
         if device == self.device && identity.signature_key == self.device_key {
             return Ok(());
@@ -155,7 +186,11 @@ impl IdentityProvider for Judge {
     }
 
     fn identity(&self, signing_identity: &SigningIdentity, _extensions: &ExtensionList) -> Result<Vec<u8>, Verdict> {
-        Ok(shown(signing_identity)?.device.to_string().into_bytes())
+        if self.counsel.notebook.listens() {
+            Ok(shown(signing_identity)?.device.to_string().into_bytes())
+        } else {
+            shown_name(signing_identity)
+        }
     }
 
     /// A leaf that stays as it is succeeds itself; anything else is for the application to say.
@@ -165,7 +200,7 @@ impl IdentityProvider for Judge {
         successor: &SigningIdentity,
         _extensions: &ExtensionList,
     ) -> Result<bool, Verdict> {
-        if predecessor == successor {
+        if predecessor == successor || !self.counsel.notebook.listens() {
             return Ok(true);
         }
         self.counsel.consult(VALID_SUCCESSOR, fact(successor, Some(&shown(predecessor)?))?)
@@ -209,6 +244,9 @@ impl MlsRules for Rules {
         current_context: &GroupContext,
         mut proposals: ProposalBundle,
     ) -> Result<ProposalBundle, Verdict> {
+        if !self.counsel.notebook.listens() {
+            return Ok(proposals);
+        }
         let group = group_name(&current_context.group_id);
         let by = match &source {
             CommitSource::ExistingMember(member) => shown(&member.signing_identity)?.device,
@@ -243,7 +281,10 @@ impl MlsRules for Rules {
         _new_context: &GroupContext,
         _proposals: &ProposalBundle,
     ) -> Result<CommitOptions, Verdict> {
-        Ok(CommitOptions::new().with_path_required(self.counsel.refresh.load(Ordering::Relaxed)))
+        let CommitWishes { refresh, tree_apart } = &*self.counsel.commit;
+        Ok(CommitOptions::new()
+            .with_path_required(refresh.load(Ordering::Relaxed))
+            .with_ratchet_tree_extension(!tree_apart.load(Ordering::Relaxed)))
     }
 
     fn encryption_options(
@@ -252,5 +293,33 @@ impl MlsRules for Rules {
         _current_context: &GroupContext,
     ) -> Result<EncryptionOptions, Verdict> {
         Ok(EncryptionOptions::default())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use e2esm_account::Account;
+    use mls_rs::identity::basic::BasicCredential;
+
+    use super::*;
+
+    fn leaf(credential: Vec<u8>) -> SigningIdentity {
+        SigningIdentity::new(BasicCredential::new(credential).into_credential(), b"key".to_vec().into())
+    }
+
+    #[test]
+    fn the_name_that_is_read_alone_is_the_name_that_is_read_with_the_rest() {
+        for device in ["bob/phone", "b\u{f6}b/\u{1f4f1}", "\"bob\"/phone\\", "bob/\n"] {
+            let device: DeviceId = device.parse().unwrap();
+            let leaf = leaf(Credential::of(&Account::new(&device, b"key")).to_bytes().unwrap());
+            assert_eq!(shown_name(&leaf).unwrap(), device.to_string().into_bytes());
+            assert_eq!(member_name(&leaf).unwrap(), device);
+        }
+        for junk in ["", "{}", r#"{"device":"#, r#"{"device":"bob/phone"#, r#"{"account_key":"","device":"bob/phone"}"#]
+        {
+            shown_name(&leaf(junk.into())).unwrap_err();
+        }
     }
 }

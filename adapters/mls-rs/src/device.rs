@@ -12,14 +12,15 @@ use mls_rs::crypto::{SignaturePublicKey, SignatureSecretKey};
 use mls_rs::error::MlsError;
 use mls_rs::group::proposal::Proposal;
 use mls_rs::group::{
-    CommitEffect, CommitMessageDescription, CommitSecrets, ContentType, GroupState, ReceivedMessage, Sender,
+    CommitEffect, CommitMessageDescription, CommitSecrets, ContentType, ExportedTree, GroupState, ReceivedMessage,
+    Sender,
 };
 use mls_rs::identity::SigningIdentity;
 use mls_rs::{CipherSuite, Client, CryptoProvider, MlsMessage, MlsMessageDescription};
 
 use crate::bent::{Bend, BentProvider, Lever};
 use crate::client::{Group, Keys, Settings, Stores, beginning, client, key_package};
-use crate::decisions::{Counsel, credential, group_name};
+use crate::decisions::{Counsel, credential, group_name, member_name};
 use crate::error::translate;
 use crate::forge::{parallel_group, parallel_info};
 use crate::membership::{Membership, Pending};
@@ -50,7 +51,7 @@ impl<P: CryptoProvider + Clone> MlsRsDevice<P> {
         Self::assemble(provider, lever, id, account, keys, Stores::default())
     }
 
-    /// A device from a copied state.
+    /// A device from a copied state, or from what it stored.
     pub(crate) fn restore(provider: &P, suite: CipherSuite, id: &DeviceId, state: State) -> Result<Self, Error> {
         let owner = state.account.link_request().device;
         if owner != *id {
@@ -63,15 +64,18 @@ impl<P: CryptoProvider + Clone> MlsRsDevice<P> {
             public: SignaturePublicKey::new(state.public_key.0),
         };
         let mut stores = Stores::default();
-        state.storage.write(&mut stores)?;
+        let group_ids = state.storage.write(&mut stores)?;
         let mut device = Self::assemble(provider, lever, id, state.account, keys, stores)?;
-        for group_id in state.storage.group_ids() {
-            let group = device.client.load_group(group_id).map_err(translate)?;
-            device.groups.insert(group_name(group_id), Membership::loaded(group));
+        for group_id in group_ids {
+            let group = device.client.load_group(&group_id).map_err(translate)?;
+            device.groups.insert(group_name(&group_id), Membership::loaded(group));
         }
         for PendingRecord { group, packet, secrets } in state.pending {
             let secrets = CommitSecrets::from_bytes(secrets.as_ref()).map_err(translate)?;
             device.membership(&group)?.pending.push(Pending { packet, secrets });
+        }
+        for group in state.trees_apart {
+            device.membership(&group)?.tree_apart = true;
         }
         Ok(device)
     }
@@ -139,9 +143,9 @@ impl<P: CryptoProvider + Clone> MlsRsDevice<P> {
         }
     }
 
-    fn join(&mut self, packet: &Packet) -> Result<Output, Error> {
+    fn join(&mut self, packet: &Packet, tree: Option<ExportedTree<'_>>) -> Result<Output, Error> {
         let welcome = parse(packet.bytes.as_ref())?;
-        let (group, _) = self.client.join_group(None, &welcome, None).map_err(translate)?;
+        let (group, _) = self.client.join_group(tree, &welcome, None).map_err(translate)?;
         // The library leaves it to the application to delete what a group that it has left, or one of the same id, had.
         self.stores.groups.delete_group(group.group_id());
         self.install(group)?;
@@ -149,19 +153,18 @@ impl<P: CryptoProvider + Clone> MlsRsDevice<P> {
     }
 
     fn receive_change(&mut self, packet: &Packet) -> Result<Output, Error> {
-        let message = expect(packet, ContentType::Commit)?;
-        let joiner = joiner(&message);
-        let (membership, client) = self.membership_and_client(&packet.group)?;
-        let own = membership.pending.iter().position(|pending| pending.packet == packet.bytes);
-        let description = match own {
-            Some(index) => {
-                let change = membership.pending.swap_remove(index);
-                membership.apply(change)?
+        let own = self.groups.get_mut(&packet.group).and_then(|membership| membership.take_pending(&packet.bytes));
+        let (description, joiner) = match own {
+            Some(change) => (self.membership(&packet.group)?.apply(change)?, None),
+            None => {
+                let message = expect(packet, ContentType::Commit)?;
+                let joiner = joiner(&message);
+                let (membership, client) = self.membership_and_client(&packet.group)?;
+                match membership.receive(client, message, &packet.bytes)? {
+                    ReceivedMessage::Commit(description) => (description, joiner),
+                    other => return Err(unexpected(&other)),
+                }
             }
-            None => match membership.receive(client, message, &packet.bytes)? {
-                ReceivedMessage::Commit(description) => description,
-                other => return Err(unexpected(&other)),
-            },
         };
         self.drop_pending(&packet.group);
         self.note_change(&packet.group, &description, joiner.as_ref())?;
@@ -190,7 +193,7 @@ impl<P: CryptoProvider + Clone> MlsRsDevice<P> {
         })?;
         Ok(Output::message(Message {
             group: packet.group.clone(),
-            sender: credential(&sender.signing_identity)?.device,
+            sender: member_name(&sender.signing_identity)?,
             plaintext: received.data().into(),
         }))
     }
@@ -202,6 +205,9 @@ impl<P: CryptoProvider + Clone> MlsRsDevice<P> {
         description: &CommitMessageDescription,
         joiner: Option<&SigningIdentity>,
     ) -> Result<(), Error> {
+        if !self.counsel.notebook().listens() {
+            return Ok(());
+        }
         let epoch = match &description.effect {
             CommitEffect::NewEpoch(epoch) | CommitEffect::Removed { new_epoch: epoch, .. } => epoch,
             CommitEffect::ReInit(_) => return Ok(()),
@@ -243,6 +249,29 @@ impl<P: CryptoProvider + Clone> MlsRsDevice<P> {
             }
         }
         Ok(())
+    }
+
+    /// Everything that this device holds, each group as the library writes it to storage.
+    fn state(&mut self) -> Result<State, Error> {
+        let (mut pending, mut trees_apart) = (Vec::new(), Vec::new());
+        for (group, membership) in &mut self.groups {
+            membership.checkpoint()?;
+            for change in &membership.pending {
+                let secrets = change.secrets.to_bytes().map_err(translate)?.into();
+                pending.push(PendingRecord { group: group.clone(), packet: change.packet.clone(), secrets });
+            }
+            if membership.tree_apart {
+                trees_apart.push(group.clone());
+            }
+        }
+        Ok(State {
+            account: self.account.clone(),
+            secret_key: self.keys.secret.as_bytes().into(),
+            public_key: self.keys.public.as_bytes().into(),
+            storage: Storage::read(&self.stores)?,
+            pending,
+            trees_apart,
+        })
     }
 
     /// How this device bends its next commit.
@@ -350,7 +379,7 @@ impl<P: CryptoProvider + Clone + 'static> Device for MlsRsDevice<P> {
         let (lever, counsel) = (self.lever.clone(), self.counsel.clone());
         let membership = self.membership(group)?;
         let cached = membership.group.get_cached_proposals();
-        counsel.set_refresh(change.refresh);
+        counsel.set_wishes(change.refresh, membership.tree_apart);
         counsel.take_unanswered();
         let (commit, secrets) = {
             let _pulled = bend.map(|bend| lever.pull(bend));
@@ -361,21 +390,21 @@ impl<P: CryptoProvider + Clone + 'static> Device for MlsRsDevice<P> {
         }
 
         let mut newcomers: Vec<DeviceId> = change.add.iter().map(|bundle| bundle.device.clone()).collect();
-        let committed = commit.commit_message.proposals_by_reference();
-        for proposal in cached.iter().filter(|proposal| committed.contains(&proposal.proposal_ref())) {
-            if let Proposal::Add(add) = proposal.proposal() {
-                newcomers.push(credential(add.signing_identity())?.device);
+        if !cached.is_empty() {
+            let committed = commit.commit_message.proposals_by_reference();
+            for proposal in cached.iter().filter(|proposal| committed.contains(&proposal.proposal_ref())) {
+                if let Proposal::Add(add) = proposal.proposal() {
+                    newcomers.push(credential(add.signing_identity())?.device);
+                }
             }
         }
         let to_group = Address::Group(group.clone());
         let change = self.packet(PacketKind::Change, group, to_group, &commit.commit_message)?;
         let pending = Pending { packet: change.bytes.clone(), secrets };
         let mut packets = vec![change];
-        for welcome in &commit.welcome_messages {
-            for newcomer in &newcomers {
-                let to = Address::Device(newcomer.clone());
-                packets.push(self.packet(PacketKind::Welcome, group, to, welcome)?);
-            }
+        // One for all newcomers is the library's default; none where there are none.
+        if let Some(welcome) = commit.welcome_messages.first() {
+            packets.push(self.packet(PacketKind::Welcome, group, Address::devices(newcomers), welcome)?);
         }
         self.membership(group)?.pending.push(pending);
         Ok(Output::packets(packets))
@@ -386,26 +415,28 @@ impl<P: CryptoProvider + Clone + 'static> Device for MlsRsDevice<P> {
             Fault::RelabelledSender(victim) if *victim != self.id => Some(victim.clone()),
             _ => None,
         };
-        let lever = self.lever.clone();
-        let membership = self.membership(group)?;
         let message = match &victim {
             Some(victim) => {
+                let lever = self.lever.clone();
+                let membership = self.membership(group)?;
                 let leaf = leaf_of(&membership.group, victim)?;
                 let relabelling = Relabelling::new(&membership.group, leaf).map_err(translate)?;
                 let _pulled = lever.pull(Bend::Sender(relabelling));
                 membership.send(plaintext)?
             }
-            None => membership.send(plaintext)?,
+            None => self.membership(group)?.send(plaintext)?,
         };
         let packet = self.packet(PacketKind::Message, group, Address::Group(group.clone()), &message)?;
-        let from = victim.unwrap_or_else(|| self.id.clone());
-        Ok(Output::packets(vec![Packet { from, ..packet }]))
+        Ok(Output::packets(vec![match victim {
+            Some(from) => Packet { from, ..packet },
+            None => packet,
+        }]))
     }
 
     fn receive(&mut self, packet: &Packet) -> Result<Output, Error> {
         match packet.kind {
             PacketKind::Change => self.receive_change(packet),
-            PacketKind::Welcome => self.join(packet),
+            PacketKind::Welcome => self.join(packet, None),
             PacketKind::Proposal => self.receive_proposal(packet),
             PacketKind::Message => self.receive_message(packet),
             kind @ (PacketKind::KeyDistribution | PacketKind::KeyRequest | PacketKind::DeviceList) => {
@@ -418,7 +449,7 @@ impl<P: CryptoProvider + Clone + 'static> Device for MlsRsDevice<P> {
         let roster = self.membership(group)?.group.roster();
         let mut members = roster
             .members_iter()
-            .map(|member| Ok(credential(&member.signing_identity)?.device))
+            .map(|member| member_name(&member.signing_identity))
             .collect::<Result<Vec<_>, Error>>()?;
         members.sort();
         Ok(Roster { members, authenticated: true })
@@ -458,10 +489,11 @@ impl<P: CryptoProvider + Clone + 'static> Device for MlsRsDevice<P> {
             .ok_or_else(|| Error::bad_request("not a GroupInfo"))?;
         // The library would continue the epochs of an earlier membership where this one begins anew.
         let stash = Stash::take(&self.stores, &id)?;
-        let joined = match self.client.commit_external(info.clone()) {
+        let joined = match self.client.commit_external(info) {
             // A leaf of this same device: the library's way to take its place is to remove it in the same commit.
             Err(MlsError::DuplicateLeafData(leaf)) => {
-                self.client.external_commit_builder().and_then(|builder| builder.with_removal(leaf).build(info))
+                let again = parse(group_info)?;
+                self.client.external_commit_builder().and_then(|builder| builder.with_removal(leaf).build(again))
             }
             joined => joined,
         };
@@ -478,23 +510,29 @@ impl<P: CryptoProvider + Clone + 'static> Device for MlsRsDevice<P> {
         }
     }
 
+    fn tree_in_welcome(&mut self, group: &GroupId, inside: bool) -> Result<(), Error> {
+        self.membership(group)?.tree_apart = !inside;
+        Ok(())
+    }
+
+    fn ratchet_tree(&mut self, group: &GroupId) -> Result<Bytes, Error> {
+        Ok(self.membership(group)?.group.export_tree().to_bytes().map_err(translate)?.into())
+    }
+
+    /// A tree in the Welcome goes before the one that is handed over: the library does not look at that.
+    fn join_with_tree(&mut self, welcome: &Packet, ratchet_tree: &[u8]) -> Result<Output, Error> {
+        if welcome.kind != PacketKind::Welcome {
+            return Err(Error::bad_request(format!("a {} is no welcome", welcome.kind.label())));
+        }
+        self.join(welcome, Some(ExportedTree::from_bytes(ratchet_tree).map_err(translate)?))
+    }
+
+    fn store(&mut self) -> Result<Bytes, Error> {
+        self.state()?.to_store()
+    }
+
     fn export_state(&mut self) -> Result<Bytes, Error> {
-        let mut pending = Vec::new();
-        for (group, membership) in &mut self.groups {
-            membership.checkpoint()?;
-            for change in &membership.pending {
-                let secrets = change.secrets.to_bytes().map_err(translate)?.into();
-                pending.push(PendingRecord { group: group.clone(), packet: change.packet.clone(), secrets });
-            }
-        }
-        State {
-            account: self.account.clone(),
-            secret_key: self.keys.secret.as_bytes().into(),
-            public_key: self.keys.public.as_bytes().into(),
-            storage: Storage::read(&self.stores)?,
-            pending,
-        }
-        .to_bytes()
+        self.state()?.to_export()
     }
 
     fn misbehave(&mut self, fault: &Fault) -> Result<(), Error> {

@@ -14,9 +14,13 @@ use mls_rs::{Client, CryptoProvider, MlsMessage};
 use crate::client::{Group, Settings};
 use crate::error::translate;
 
-/// The group is written again after that many messages, or as many as it has leaves: seldom enough for a message's share
-/// of the cost not to grow with the group.
-const JOURNAL: usize = 256;
+/// The group is written again after that many messages for each of its leaves: so seldom that a message's share of the
+/// cost, which grows with the group, is not seen beside the message's own. What was received takes memory until then and
+/// costs more, so that it may be written more often than what was sent.
+const SENT_PER_LEAF: usize = 32;
+const RECEIVED_PER_LEAF: usize = 4;
+/// But not more often than this.
+const MESSAGES: usize = 256;
 
 /// A change of this device's own, made with the library's detached commits: it leaves the group as it is.
 pub(crate) struct Pending {
@@ -24,17 +28,21 @@ pub(crate) struct Pending {
     pub(crate) secrets: CommitSecrets,
 }
 
-enum Step {
-    Received(Bytes),
-    Sent,
+/// What has happened since a group was written. Members' message keys do not depend on one another, nor does a proposal
+/// on messages, so that how it was interleaved does not matter.
+#[derive(Default)]
+struct Journal {
+    sent: usize,
+    received: Vec<Bytes>,
 }
 
 /// A group and what goes with it.
 pub(crate) struct Membership<P: CryptoProvider + Clone> {
     pub(crate) group: Group<P>,
     pub(crate) pending: Vec<Pending>,
-    /// What has happened since the group was written.
-    journal: Vec<Step>,
+    /// Whether a Welcome goes without the group's tree.
+    pub(crate) tree_apart: bool,
+    journal: Journal,
 }
 
 impl<P: CryptoProvider + Clone> Membership<P> {
@@ -47,20 +55,21 @@ impl<P: CryptoProvider + Clone> Membership<P> {
 
     /// A group that storage knows just so.
     pub(crate) fn loaded(group: Group<P>) -> Self {
-        Self { group, pending: Vec::new(), journal: Vec::new() }
+        Self { group, pending: Vec::new(), tree_apart: false, journal: Journal::default() }
     }
 
     /// Writes the group to storage.
     pub(crate) fn checkpoint(&mut self) -> Result<(), Error> {
         self.group.write_to_storage().map_err(translate)?;
-        self.journal.clear();
+        self.journal = Journal::default();
         Ok(())
     }
 
     /// Encrypts to the group.
     pub(crate) fn send(&mut self, plaintext: &[u8]) -> Result<MlsMessage, Error> {
         let message = self.group.encrypt_application_message(plaintext, Vec::new()).map_err(translate)?;
-        self.note(Step::Sent)?;
+        self.journal.sent += 1;
+        self.write_now_and_then()?;
         Ok(message)
     }
 
@@ -77,7 +86,8 @@ impl<P: CryptoProvider + Clone> Membership<P> {
                 Ok(received)
             }
             Ok(received) => {
-                self.note(Step::Received(bytes.clone()))?;
+                self.journal.received.push(bytes.clone());
+                self.write_now_and_then()?;
                 Ok(received)
             }
             Err(error) => {
@@ -87,6 +97,12 @@ impl<P: CryptoProvider + Clone> Membership<P> {
         }
     }
 
+    /// This device's own change that has come back in this packet, if it is one.
+    pub(crate) fn take_pending(&mut self, packet: &Bytes) -> Option<Pending> {
+        let index = self.pending.iter().position(|pending| pending.packet == *packet)?;
+        Some(self.pending.swap_remove(index))
+    }
+
     /// Applies a change of this device's own that has come back.
     pub(crate) fn apply(&mut self, change: Pending) -> Result<CommitMessageDescription, Error> {
         let description = self.group.apply_detached_commit(change.secrets).map_err(translate)?;
@@ -94,25 +110,24 @@ impl<P: CryptoProvider + Clone> Membership<P> {
         Ok(description)
     }
 
-    fn note(&mut self, step: Step) -> Result<(), Error> {
-        self.journal.push(step);
+    fn write_now_and_then(&mut self) -> Result<(), Error> {
         let leaves = self.group.export_tree().total_leaf_count() as usize;
-        if self.journal.len() >= JOURNAL.max(leaves) { self.checkpoint() } else { Ok(()) }
+        let Journal { sent, received } = &self.journal;
+        if *sent >= MESSAGES.max(SENT_PER_LEAF * leaves) || received.len() >= MESSAGES.max(RECEIVED_PER_LEAF * leaves) {
+            self.checkpoint()?;
+        }
+        Ok(())
     }
 
     fn roll_back(&mut self, client: &Client<Settings<P>>) -> Result<(), Error> {
         let mut group = client.load_group(self.group.group_id()).map_err(translate)?;
-        for step in &self.journal {
-            match step {
-                Step::Received(bytes) => {
-                    let message = MlsMessage::from_bytes(bytes.as_ref()).map_err(translate)?;
-                    group.process_incoming_message(message).map_err(translate)?;
-                }
-                // What it says does not matter: the same message keys are spent.
-                Step::Sent => {
-                    group.encrypt_application_message(&[], Vec::new()).map_err(translate)?;
-                }
-            }
+        // What a message said does not matter: the same message keys are spent. A proposal would stop them: it comes after.
+        for _ in 0..self.journal.sent {
+            group.encrypt_application_message(&[], Vec::new()).map_err(translate)?;
+        }
+        for bytes in &self.journal.received {
+            let message = MlsMessage::from_bytes(bytes.as_ref()).map_err(translate)?;
+            group.process_incoming_message(message).map_err(translate)?;
         }
         self.group = group;
         Ok(())

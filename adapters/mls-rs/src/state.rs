@@ -1,4 +1,5 @@
-//! A device's whole state as bytes: what a thief copies.
+//! A device's whole state as bytes: what it stores itself, and what a thief copies. Both hold the same; the one is
+//! compact, the other JSON for people to look into.
 
 use e2esm_account::Account;
 use e2esm_adapter::{Bytes, Error, GroupId};
@@ -19,6 +20,8 @@ pub(crate) struct State {
     pub(crate) public_key: Bytes,
     pub(crate) storage: Storage,
     pub(crate) pending: Vec<PendingRecord>,
+    /// The groups whose tree is left out of the Welcome.
+    pub(crate) trees_apart: Vec<GroupId>,
 }
 
 /// A change that has not come back yet.
@@ -31,12 +34,26 @@ pub(crate) struct PendingRecord {
 }
 
 impl State {
-    pub(crate) fn to_bytes(&self) -> Result<Bytes, Error> {
+    /// What a thief copies.
+    pub(crate) fn to_export(&self) -> Result<Bytes, Error> {
         Ok(serde_json::to_vec(self).map_err(Error::internal)?.into())
     }
 
-    pub(crate) fn from_bytes(bytes: &[u8]) -> Result<Self, Error> {
+    pub(crate) fn from_export(bytes: &[u8]) -> Result<Self, Error> {
         serde_json::from_slice(bytes).map_err(|error| Error::bad_request(format!("not a state: {error}")))
+    }
+
+    /// What the device stores: the library's own bytes, one after the other.
+    pub(crate) fn to_store(&self) -> Result<Bytes, Error> {
+        Ok(postcard::to_stdvec(self).map_err(Error::internal)?.into())
+    }
+
+    pub(crate) fn from_store(bytes: &[u8]) -> Result<Self, Error> {
+        match postcard::take_from_bytes(bytes) {
+            Ok((state, [])) => Ok(state),
+            Ok(_) => Err(Error::bad_request("not a store: more bytes than it has")),
+            Err(error) => Err(Error::bad_request(format!("not a store: {error}"))),
+        }
     }
 }
 
@@ -80,21 +97,16 @@ impl Storage {
         Ok(Self { key_packages, groups })
     }
 
-    pub(crate) fn write(&self, stores: &mut Stores) -> Result<(), Error> {
-        for (reference, data) in &self.key_packages {
+    /// Fills the library's storages and says which groups are in them.
+    pub(crate) fn write(self, stores: &mut Stores) -> Result<Vec<Vec<u8>>, Error> {
+        for (reference, data) in self.key_packages {
             let data = KeyPackageData::mls_decode(&mut data.as_ref())
                 .map_err(|error| Error::bad_request(format!("not a key package's data: {error}")))?;
-            stores.key_packages.insert(reference.0.clone(), data);
+            stores.key_packages.insert(reference.0, data);
         }
-        for record in &self.groups {
-            record.write(stores)?;
-        }
-        Ok(())
-    }
-
-    /// The groups in it.
-    pub(crate) fn group_ids(&self) -> impl Iterator<Item = &[u8]> {
-        self.groups.iter().map(|record| record.id.as_ref())
+        let ids = self.groups.iter().map(|record| record.id.0.clone()).collect();
+        self.groups.into_iter().try_for_each(|record| record.write(stores))?;
+        Ok(ids)
     }
 }
 
@@ -113,9 +125,9 @@ impl GroupRecord {
         Ok(Some(Self { id: id.into(), state: state.as_slice().into(), epochs }))
     }
 
-    fn write(&self, stores: &mut Stores) -> Result<(), Error> {
-        let state = GroupState { id: self.id.0.clone(), data: self.state.0.clone().into() };
-        let epochs = self.epochs.iter().map(|(id, data)| EpochRecord::new(*id, data.0.clone().into())).collect();
+    fn write(self, stores: &mut Stores) -> Result<(), Error> {
+        let state = GroupState { id: self.id.0, data: self.state.0.into() };
+        let epochs = self.epochs.into_iter().map(|(id, data)| EpochRecord::new(id, data.0.into())).collect();
         stores.groups.write(state, epochs, Vec::new()).map_err(Error::internal)
     }
 }

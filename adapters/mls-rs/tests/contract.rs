@@ -63,6 +63,12 @@ fn probes(capability: Capability) -> Vec<Call> {
         ],
         Capability::Fingerprint => vec![Call::Fingerprint { group: group(), peer: id("zoe") }],
         Capability::StateExport => vec![Call::ExportState {}],
+        Capability::Persistence => vec![Call::Store {}],
+        Capability::RatchetTree => vec![
+            Call::TreeInWelcome { group: group(), inside: false },
+            Call::RatchetTree { group: group() },
+            Call::JoinWithTree { welcome: junk_packet(PacketKind::Welcome, &nowhere()), ratchet_tree: junk() },
+        ],
         Capability::RelabelledSender => vec![Call::Misbehave { fault: Fault::RelabelledSender(id("zoe")) }],
         Capability::WrongLeafSignature => vec![Call::Misbehave { fault: Fault::WrongLeafSignature }],
         Capability::WrongParentHash => vec![Call::Misbehave { fault: Fault::WrongParentHash }],
@@ -118,6 +124,8 @@ fn an_unknown_group_and_malformed_bytes_are_bad_requests() {
             Call::Roster { group: nowhere() },
             Call::Fingerprint { group: nowhere(), peer: id("bob") },
             Call::GroupInfo { group: nowhere() },
+            Call::TreeInWelcome { group: nowhere(), inside: false },
+            Call::RatchetTree { group: nowhere() },
             Call::Change { group: team(), change: Change { add: vec![junk_bundle()], ..Change::default() } },
         ];
         for call in calls {

@@ -418,3 +418,31 @@ fn a_junk_group_information_is_a_bad_request_in_every_stance() {
         }
     });
 }
+
+#[test]
+fn a_muted_device_does_the_same_and_neither_asks_nor_notes_anything() {
+    each(|adapter| {
+        let devices = ids(&["alice", "bob", "carol", "dave"]);
+        let mut net = Net::new(adapter, &devices).unwrap();
+        for device in &devices[1..] {
+            let notebook = net.device(device).unwrap().notebook().clone();
+            notebook.set_stance(Stance::No);
+            notebook.mute();
+        }
+        net.group(&team(), &id("bob"), &ids(&["alice", "carol"])).unwrap();
+        well(net.change(&id("bob"), &team(), &[id("dave")], &[id("carol")], true).unwrap());
+        everybody_agrees(&mut net, &["alice", "bob", "dave"]);
+        everybody_reads_everybody(&mut net, &["alice", "bob", "dave"]);
+        // Members are told apart by the same names.
+        for author in ["alice", "bob"] {
+            let bundle = net.claim(&id("dave"), &id(author)).unwrap();
+            let change = Change { add: vec![bundle], ..Change::default() };
+            let refused = net.device(&id(author)).unwrap().change(&team(), &change);
+            assert_eq!(refusal(refused).0, ErrorClass::Duplicate);
+        }
+        assert!(!events(&mut net, &id("alice")).is_empty());
+        for device in &devices[1..] {
+            assert!(events(&mut net, device).is_empty());
+        }
+    });
+}

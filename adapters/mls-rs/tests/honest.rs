@@ -386,3 +386,22 @@ fn a_long_conversation_is_written_down_now_and_then() {
         everybody_reads_everybody(&mut net, &["alice", "bob"]);
     });
 }
+
+#[test]
+fn a_refusal_takes_back_nothing_that_was_sent_read_or_proposed_before() {
+    each(|adapter| {
+        let mut net = with_outsider(adapter, group_of(adapter, &["alice", "bob"]), "mallory");
+        let read = message_by(&mut net, &id("alice"), "read");
+        receive(&mut net, &id("bob"), &read).unwrap();
+        let sent: Vec<_> = (0..3).map(|n| message_by(&mut net, &id("bob"), &n.to_string())).collect();
+        assert_eq!(refusal(receive(&mut net, &id("bob"), &read)).0, ErrorClass::NoKey);
+        for packet in sent.iter().chain([&message_by(&mut net, &id("bob"), "under a key of its own")]) {
+            assert!(receive(&mut net, &id("alice"), packet).unwrap().message.is_some());
+        }
+        let proposal = own_proposal(&mut net, &id("mallory"), &["alice", "bob"], 1);
+        receive(&mut net, &id("bob"), &proposal).unwrap();
+        assert_eq!(refusal(receive(&mut net, &id("bob"), &read)).0, ErrorClass::NoKey);
+        let output = change_by(&mut net, &id("bob"), Change::default());
+        assert_eq!(packets(&output, PacketKind::Welcome).len(), 1, "the proposal is still there");
+    });
+}

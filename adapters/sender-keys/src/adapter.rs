@@ -8,12 +8,13 @@ use crate::device::GroupDevice;
 use crate::primitives::Primitives;
 
 /// What the protocols without a group object do not have, whatever the library.
-const UNSUPPORTED: [(Capability, &str); 6] = [
+const UNSUPPORTED: [(Capability, &str); 7] = [
     (
         Capability::Epochs,
         "membership is managed by the server: there is no group state to agree on, and nothing is numbered",
     ),
     (Capability::ExternalJoin, "there is no public group information with which a device could join by its own act"),
+    (Capability::RatchetTree, "MLS only: there is no tree, and an invitation holds the list of members"),
     (Capability::UninvitedJoin, "there is no joining by one's own act, invited or not"),
     (Capability::WrongLeafSignature, "MLS only: there are no leaves"),
     (Capability::WrongParentHash, "MLS only: there is no tree"),
@@ -75,5 +76,10 @@ impl<P: Primitives> Adapter for GroupAdapter<P> {
     fn restore(&self, id: &DeviceId, state: &[u8]) -> Result<Box<dyn Device>, Error> {
         claims::<P>(Capability::StateExport)?;
         Ok(Box::new(GroupDevice::<P>::restore(id, state)?))
+    }
+
+    fn load(&self, id: &DeviceId, store: &[u8]) -> Result<Box<dyn Device>, Error> {
+        claims::<P>(Capability::Persistence)?;
+        Ok(Box::new(GroupDevice::<P>::load(id, store)?))
     }
 }

@@ -1,5 +1,6 @@
 //! [`GroupDevice`]: a library's primitives and the group management above them, as one device.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
 use e2esm_adapter::{
@@ -8,7 +9,6 @@ use e2esm_adapter::{
     Packet, PacketKind, Roster,
 };
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
 use crate::adapter::{claims, never};
 use crate::group::{Group, Pending};
@@ -31,10 +31,12 @@ pub struct GroupDevice<P> {
     relabel: Option<DeviceId>,
 }
 
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 struct Held {
     from: DeviceId,
     bytes: Bytes,
-    plaintext: Vec<u8>,
+    plaintext: Bytes,
 }
 
 /// A sender key on its way.
@@ -46,12 +48,15 @@ struct Distribution {
     skipped: Vec<DeviceId>,
 }
 
-/// What [`Device::export_state`] holds.
+/// What [`Device::export_state`] and [`Device::store`] hold.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct State {
-    groups: BTreeMap<GroupId, Group>,
-    primitives: Value,
+struct State<'a, S> {
+    device: Cow<'a, DeviceId>,
+    groups: Cow<'a, BTreeMap<GroupId, Group>>,
+    /// Not in an exported state: a message that waits for an answer is as good as not received yet.
+    held: Option<Cow<'a, Held>>,
+    primitives: S,
 }
 
 impl<P: Primitives> GroupDevice<P> {
@@ -59,9 +64,36 @@ impl<P: Primitives> GroupDevice<P> {
         Ok(Self::with(id, P::new(id)?, BTreeMap::new()))
     }
 
+    /// A device from a copied state.
     pub(crate) fn restore(id: &DeviceId, state: &[u8]) -> Result<Self, Error> {
-        let State { groups, primitives } = from_json(&state.into(), "state")?;
-        Ok(Self::with(id, P::restore(id, primitives)?, groups))
+        Self::from_state(id, from_json(state, "state")?)
+    }
+
+    /// A device from what it stored.
+    pub(crate) fn load(id: &DeviceId, store: &[u8]) -> Result<Self, Error> {
+        match postcard::take_from_bytes(store) {
+            Ok((state, [])) => Self::from_state(id, state),
+            Ok(_) => Err(Error::bad_request("not a store: more bytes than it has")),
+            Err(error) => Err(Error::bad_request(format!("not a store: {error}"))),
+        }
+    }
+
+    fn from_state(id: &DeviceId, state: State<'_, P::State>) -> Result<Self, Error> {
+        let State { device, groups, held, primitives } = state;
+        if *device != *id {
+            return Err(Error::bad_request(format!("the state is {device}'s, not {id}'s")));
+        }
+        let primitives = P::restore(id, primitives)?;
+        Ok(Self { held: held.map(Cow::into_owned), ..Self::with(id, primitives, groups.into_owned()) })
+    }
+
+    fn state(&self) -> Result<State<'_, P::State>, Error> {
+        Ok(State {
+            device: Cow::Borrowed(&self.me),
+            groups: Cow::Borrowed(&self.groups),
+            held: self.held.as_ref().map(Cow::Borrowed),
+            primitives: self.primitives.state()?,
+        })
     }
 
     fn with(id: &DeviceId, primitives: P, groups: BTreeMap<GroupId, Group>) -> Self {
@@ -137,8 +169,18 @@ impl<P: Primitives> GroupDevice<P> {
         peer: &DeviceId,
         body: Body,
     ) -> Result<Packet, Error> {
-        let content = Content { group: group.clone(), body }.to_bytes()?;
-        let sealed = self.primitives.encrypt(peer, &content)?;
+        self.seal_content(kind, group, peer, &Content { group: group.clone(), body }.to_bytes()?)
+    }
+
+    /// The same with the content in bytes, which are written once for all peers that get the same.
+    fn seal_content(
+        &mut self,
+        kind: PacketKind,
+        group: &GroupId,
+        peer: &DeviceId,
+        content: &[u8],
+    ) -> Result<Packet, Error> {
+        let sealed = self.primitives.encrypt(peer, content)?;
         Ok(self.packet(kind, group, Address::Device(peer.clone()), sealed))
     }
 
@@ -151,7 +193,7 @@ impl<P: Primitives> GroupDevice<P> {
         let from = &packet.from;
         let held = self.held.take_if(|held| held.from == *from && held.bytes == packet.bytes);
         let plaintext = match held {
-            Some(held) => held.plaintext,
+            Some(held) => held.plaintext.0,
             None => {
                 let known = self.primitives.known_identity(from);
                 let sealed = Sealed { opens_session: packet.opens_session, bytes: packet.bytes.clone() };
@@ -170,6 +212,7 @@ impl<P: Primitives> GroupDevice<P> {
             }
         });
         if outcome.is_err() {
+            let plaintext = plaintext.into();
             self.held = Some(Held { from: from.clone(), bytes: packet.bytes.clone(), plaintext });
         }
         outcome
@@ -206,7 +249,7 @@ impl<P: Primitives> GroupDevice<P> {
 
     fn receive_change(&mut self, packet: &Packet) -> Result<Output, Error> {
         let Packet { group: id, from: by, bytes, .. } = packet;
-        let RosterChange { add, remove } = from_json(bytes, "change")?;
+        let RosterChange { add, remove } = from_json(bytes.as_ref(), "change")?;
         let me = self.me.clone();
         let group = self.group_mut(id)?;
         // Another member may make the very same change: the label is part of what is recognised.
@@ -236,7 +279,7 @@ impl<P: Primitives> GroupDevice<P> {
 
     fn receive_welcome(&mut self, packet: &Packet) -> Result<Output, Error> {
         let Packet { group: id, from: by, bytes, .. } = packet;
-        let Invitation { members } = from_json(bytes, "welcome")?;
+        let Invitation::<DeviceId> { members } = from_json(bytes.as_ref(), "welcome")?;
         if !members.contains(&self.me) {
             return Err(Error::bad_request(format!("a welcome to {id} that leaves out {}", self.me)));
         }
@@ -244,7 +287,7 @@ impl<P: Primitives> GroupDevice<P> {
         self.ask(points::WELCOME, Fact::Add { group, device, by, authenticated: false })?;
         if let Some(group) = self.groups.get_mut(id) {
             // In again, or never out in its own view: the roster is the new one, the sender keys stay.
-            let gone: Vec<_> = group.roster().iter().filter(|member| !members.contains(member)).cloned().collect();
+            let gone: Vec<_> = group.roster().difference(&members).cloned().collect();
             for member in &gone {
                 group.leave(member);
             }
@@ -260,14 +303,14 @@ impl<P: Primitives> GroupDevice<P> {
     }
 
     fn receive_device_list(&mut self, packet: &Packet) -> Result<Output, Error> {
-        let bundle: Bundle = from_json(&packet.bytes, "bundle in a device list")?;
+        let bundle: Bundle = from_json(packet.bytes.as_ref(), "bundle in a device list")?;
         let device = &bundle.device;
         self.ask(points::DEVICE_LIST, Fact::ListedDevice { device: device.clone() })?;
         self.introducing(std::slice::from_ref(&bundle), |this| {
             let groups: Vec<_> = this
                 .groups
                 .iter()
-                .filter(|(_, group)| group.roster().iter().any(|member| member.user == device.user))
+                .filter(|(_, group)| group.has_device_of(&device.user))
                 .map(|(id, _)| id.clone())
                 .collect();
             groups.iter().try_for_each(|id| this.added(id, device, device))
@@ -289,7 +332,9 @@ impl<P: Primitives> GroupDevice<P> {
                     Err(Error::bad_request("a sender key, delivered as a message"))
                 }
             })?,
-            Address::Server => return Err(Error::bad_request("a message to the server")),
+            Address::Devices(_) | Address::Server => {
+                return Err(Error::bad_request("a message to neither a group nor a device"));
+            }
         };
         Ok(Output::message(Message { group: id.clone(), sender: sender.clone(), plaintext }))
     }
@@ -364,12 +409,13 @@ impl<P: Primitives> GroupDevice<P> {
     /// Encrypts the present sender key to those who are owed it.
     fn distribute(&mut self, id: &GroupId, owed: BTreeSet<DeviceId>, key: &Bytes) -> Result<Distribution, Error> {
         let Distribution { mut given, mut skipped } = Distribution::default();
+        let content = Content { group: id.clone(), body: Body::SenderKey(key.clone()) }.to_bytes()?;
         for peer in owed {
             if !self.primitives.has_session(&peer) {
                 skipped.push(peer);
                 continue;
             }
-            match self.seal(PacketKind::KeyDistribution, id, &peer, Body::SenderKey(key.clone())) {
+            match self.seal_content(PacketKind::KeyDistribution, id, &peer, &content) {
                 Ok(packet) => given.push((peer, packet)),
                 Err(error) if error.class == ErrorClass::UntrustedIdentity => skipped.push(peer),
                 Err(error) => return Err(error),
@@ -411,14 +457,15 @@ impl<P: Primitives> Device for GroupDevice<P> {
 
     fn change(&mut self, id: &GroupId, change: &Change) -> Result<Output, Error> {
         let Change { add, remove, refresh } = change;
-        let mut members = self.membership(id)?.roster().clone();
+        let group = self.membership(id)?;
+        let (mut gone, mut new) = (BTreeSet::new(), BTreeSet::new());
         for device in remove {
-            if !members.remove(device) {
+            if !group.has(device) || !gone.insert(device) {
                 return Err(Error::new(ErrorClass::NotMember, format!("{device} is not a member of {id}")));
             }
         }
         for Bundle { device, .. } in add {
-            if !members.insert(device.clone()) {
+            if group.has(device) && !gone.contains(device) || !new.insert(device) {
                 return Err(Error::new(ErrorClass::Duplicate, format!("{device} is a member of {id} already")));
             }
         }
@@ -435,11 +482,11 @@ impl<P: Primitives> Device for GroupDevice<P> {
         self.drop_pending(id)?;
         self.group_mut(id)?.pending = Some(Pending { bytes: bytes.clone(), refresh: *refresh });
         let mut packets = vec![self.packet(PacketKind::Change, id, Address::Group(id.clone()), plain(bytes))];
-        let invitation = to_json(&Invitation { members: members.into_iter().collect() })?;
-        packets
-            .extend(add.into_iter().map(|device| {
-                self.packet(PacketKind::Welcome, id, Address::Device(device), plain(invitation.clone()))
-            }));
+        if !add.is_empty() {
+            let stay = self.group(id)?.roster().iter().filter(|member| !gone.contains(member));
+            let invitation = to_json(&Invitation { members: stay.chain(new).collect() })?;
+            packets.push(self.packet(PacketKind::Welcome, id, Address::devices(add), plain(invitation)));
+        }
         Ok(Output::packets(packets))
     }
 
@@ -560,9 +607,27 @@ impl<P: Primitives> Device for GroupDevice<P> {
         self.primitives.accept_authorisation(authorisation)
     }
 
+    fn tree_in_welcome(&mut self, _group: &GroupId, _inside: bool) -> Result<(), Error> {
+        Err(never(Capability::RatchetTree))
+    }
+
+    fn ratchet_tree(&mut self, _group: &GroupId) -> Result<Bytes, Error> {
+        Err(never(Capability::RatchetTree))
+    }
+
+    fn join_with_tree(&mut self, _welcome: &Packet, _ratchet_tree: &[u8]) -> Result<Output, Error> {
+        Err(never(Capability::RatchetTree))
+    }
+
+    /// All but the archive of first hand-outs, which is an application's as its users' messages are.
+    fn store(&mut self) -> Result<Bytes, Error> {
+        claims::<P>(Capability::Persistence)?;
+        postcard::to_stdvec(&self.state()?).map(Bytes::from).map_err(Error::internal)
+    }
+
     fn export_state(&mut self) -> Result<Bytes, Error> {
         claims::<P>(Capability::StateExport)?;
-        to_json(&State { groups: self.groups.clone(), primitives: self.primitives.export()? })
+        to_json(&State { held: None, ..self.state()? })
     }
 
     fn misbehave(&mut self, fault: &Fault) -> Result<(), Error> {

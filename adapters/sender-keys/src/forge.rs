@@ -1,5 +1,7 @@
 //! What an outsider crafts out of its own keys and what the server knows.
 
+use std::collections::BTreeSet;
+
 use e2esm_adapter::{Address, Bundle, Bytes, DeviceId, Error, Forged, KnownGroup, Packet, PacketKind};
 
 use crate::device::{GroupDevice, plain};
@@ -50,15 +52,16 @@ impl<P: Primitives> GroupDevice<P> {
         remove: &[DeviceId],
     ) -> Result<Forged, Error> {
         let add: Vec<_> = add.iter().map(|bundle| bundle.device.clone()).collect();
-        let mut members: Vec<_> = group.members.iter().filter(|member| !remove.contains(member)).cloned().collect();
+        let mut members: BTreeSet<_> =
+            group.members.iter().filter(|member| !remove.contains(member)).cloned().collect();
         members.extend(add.iter().cloned());
         let change = to_json(&RosterChange { add: add.clone(), remove: remove.to_vec() })?;
         let invitation = to_json(&Invitation { members })?;
         let to_group = Address::Group(group.id.clone());
         let mut packets = vec![forged(PacketKind::Change, group, claim, to_group, plain(change))];
-        packets.extend(add.into_iter().map(|device| {
-            forged(PacketKind::Welcome, group, claim, Address::Device(device), plain(invitation.clone()))
-        }));
+        if !add.is_empty() {
+            packets.push(forged(PacketKind::Welcome, group, claim, Address::devices(add), plain(invitation)));
+        }
         Ok(Forged::Packets(packets))
     }
 

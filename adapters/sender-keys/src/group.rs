@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
 
-use e2esm_adapter::{Bytes, DeviceId};
+use e2esm_adapter::{Bytes, DeviceId, UserId};
 use serde::{Deserialize, Serialize};
 
 /// A change of this device's own that the server has not delivered back yet.
@@ -44,7 +44,8 @@ pub(crate) struct Group {
     stale: BTreeSet<DeviceId>,
     outbox: Outbox,
     /// Every sender key of this device's own, as it was first handed out. Kept to be shared with newcomers, as an
-    /// application keeps its users' messages; not part of an exported state, or no protocol would have forward secrecy.
+    /// application keeps its users' messages; part neither of the store nor of an exported state, or no protocol would
+    /// have forward secrecy.
     #[serde(skip)]
     archive: Vec<Bytes>,
 }
@@ -74,6 +75,12 @@ impl Group {
 
     pub(crate) fn has(&self, device: &DeviceId) -> bool {
         self.roster.contains(device)
+    }
+
+    /// Whether a device of this user is in the roster.
+    pub(crate) fn has_device_of(&self, user: &UserId) -> bool {
+        let first = DeviceId { user: user.clone(), device: String::new() };
+        self.roster.range(first..).next().is_some_and(|member| member.user == *user)
     }
 
     /// Takes a device into the roster; `false` if it was in. Even one that has been here before is owed the sender key:
@@ -224,6 +231,14 @@ mod tests {
 
     fn key(name: &str) -> Bytes {
         name.as_bytes().into()
+    }
+
+    #[test]
+    fn a_users_devices_are_found_among_others_of_similar_names() {
+        let group = Group::new(&device("alice"), ["alice", "bob", "bobby"].map(device));
+        for (user, found) in [("alice", true), ("bob", true), ("bobby", true), ("bo", false), ("carol", false)] {
+            assert_eq!(group.has_device_of(&UserId(user.to_owned())), found, "{user}");
+        }
     }
 
     #[test]

@@ -17,7 +17,8 @@
 use e2esm_adapter::{
     Authorisation, Bundle, Bytes, Description, DeviceId, Error, Fingerprint, GroupId, Identity, LinkRequest, Notebook,
 };
-use serde_json::Value;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 
 /// A pairwise ciphertext.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,6 +43,11 @@ pub trait Primitives: Send + Sized + 'static {
     /// What this device holds about one peer: sessions and known identity. See [`peer_state`](Self::peer_state).
     type PeerState;
 
+    /// Everything secret that this device holds, by the library's own means of persistence. It is written as JSON where a
+    /// thief copies it, and in a binary format (postcard, which does not describe itself) where the device stores itself:
+    /// with 10,000 sessions that is to be fast and small.
+    type State: Serialize + DeserializeOwned;
+
     /// The description of the adapter, with `group_object: false` and what this *library* leaves unsupported. What the
     /// group management leaves unsupported is put in by [`GroupAdapter`](crate::GroupAdapter). An operation of
     /// [`Device`](e2esm_adapter::Device) whose capability is listed there answers `Unsupported` and does not get here.
@@ -53,17 +59,17 @@ pub trait Primitives: Send + Sized + 'static {
     /// `Internal` where the library fails.
     fn new(id: &DeviceId) -> Result<Self, Error>;
 
-    /// Everything secret, as a value for [`restore`](Self::restore).
+    /// The state, for [`restore`](Self::restore).
     ///
     /// # Errors
     /// `Internal` where the library fails.
-    fn export(&self) -> Result<Value, Error>;
+    fn state(&self) -> Result<Self::State, Error>;
 
-    /// The device of an exported state, with an empty notebook.
+    /// The device of such a state, with an empty notebook.
     ///
     /// # Errors
-    /// `BadRequest` for a value that is none.
-    fn restore(id: &DeviceId, state: Value) -> Result<Self, Error>;
+    /// `BadRequest` where the library cannot read its own part of it.
+    fn restore(id: &DeviceId, state: Self::State) -> Result<Self, Error>;
 
     /// Where questions go and events are kept.
     fn notebook(&self) -> &Notebook;

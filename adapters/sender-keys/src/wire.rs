@@ -1,6 +1,8 @@
 //! What travels besides the libraries' own bytes: two plain JSON bodies that nothing authenticates, and the framing
 //! inside pairwise ciphertexts.
 
+use std::collections::BTreeSet;
+
 use e2esm_adapter::{Bytes, DeviceId, Error, GroupId};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
@@ -14,19 +16,20 @@ pub(crate) struct RosterChange {
     pub(crate) remove: Vec<DeviceId>,
 }
 
-/// The body of a `Welcome` packet: everybody who is in the group from now on.
+/// The body of a `Welcome` packet, one for all newcomers: everybody who is in the group from now on. `D` is a device's
+/// name, borrowed where it is written.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct Invitation {
-    pub(crate) members: Vec<DeviceId>,
+pub(crate) struct Invitation<D: Ord> {
+    pub(crate) members: BTreeSet<D>,
 }
 
 pub(crate) fn to_json(value: &impl Serialize) -> Result<Bytes, Error> {
     serde_json::to_vec(value).map(Bytes::from).map_err(Error::internal)
 }
 
-pub(crate) fn from_json<T: DeserializeOwned>(bytes: &Bytes, what: &str) -> Result<T, Error> {
-    serde_json::from_slice(bytes.as_ref()).map_err(|error| Error::bad_request(format!("malformed {what}: {error}")))
+pub(crate) fn from_json<T: DeserializeOwned>(bytes: &[u8], what: &str) -> Result<T, Error> {
+    serde_json::from_slice(bytes).map_err(|error| Error::bad_request(format!("malformed {what}: {error}")))
 }
 
 /// The plaintext of a pairwise message. It names its group, so that the server cannot hand it to another.

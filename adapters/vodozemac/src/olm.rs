@@ -1,7 +1,9 @@
 //! One peer's end of the pairwise sessions.
 
-use e2esm_adapter::{Error, ErrorClass, Identity};
-use serde::{Deserialize, Serialize};
+use e2esm_adapter::{Bytes, Error, ErrorClass, Identity};
+use serde::de::Error as _;
+use serde::ser::Error as _;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use vodozemac::olm::{OlmMessage, PreKeyMessage, Session, SessionPickle};
 
 use crate::error::refused;
@@ -58,7 +60,10 @@ impl Peer {
     }
 
     pub(crate) fn pickle(&self) -> PeerPickle {
-        PeerPickle { identity: self.identity.clone(), sessions: self.sessions.iter().map(Session::pickle).collect() }
+        PeerPickle {
+            identity: self.identity.clone(),
+            sessions: self.sessions.iter().map(|session| Pickled(session.pickle())).collect(),
+        }
     }
 }
 
@@ -71,11 +76,39 @@ pub(crate) fn no_session() -> Error {
 #[serde(deny_unknown_fields)]
 pub(crate) struct PeerPickle {
     identity: Identity,
-    sessions: Vec<SessionPickle>,
+    sessions: Vec<Pickled>,
 }
 
 impl From<PeerPickle> for Peer {
     fn from(pickle: PeerPickle) -> Self {
-        Self { identity: pickle.identity, sessions: pickle.sessions.into_iter().map(Session::from_pickle).collect() }
+        let sessions = pickle.sessions.into_iter().map(|Pickled(session)| Session::from_pickle(session)).collect();
+        Self { identity: pickle.identity, sessions }
+    }
+}
+
+/// A session's pickle. It can only be read back from a format that describes itself, because a ratchet is an internally
+/// tagged enum; where the format does not, it is JSON as bytes, which is what `SessionPickle::encrypt` encrypts, too.
+struct Pickled(SessionPickle);
+
+impl Serialize for Pickled {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        if serializer.is_human_readable() {
+            self.0.serialize(serializer)
+        } else {
+            let json = serde_json::to_vec(&self.0).map_err(S::Error::custom)?;
+            Bytes(json).serialize(serializer)
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Pickled {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        if deserializer.is_human_readable() {
+            SessionPickle::deserialize(deserializer)
+        } else {
+            let Bytes(json) = Bytes::deserialize(deserializer)?;
+            serde_json::from_slice(&json).map_err(D::Error::custom)
+        }
+        .map(Self)
     }
 }

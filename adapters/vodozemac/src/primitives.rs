@@ -9,7 +9,6 @@ use e2esm_adapter::{
 };
 use e2esm_sender_keys::{HandedOn, Primitives, Sealed};
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 use vodozemac::megolm::{self, ExportedSessionKey, InboundGroupSession, SessionKey};
 use vodozemac::olm::{self, AccountPickle, InboundCreationResult, MessageType, OlmMessage, PreKeyMessage, Session};
 use vodozemac::{Curve25519PublicKey, Ed25519Signature};
@@ -43,10 +42,10 @@ pub(crate) struct Vodozemac {
     degenerate: bool,
 }
 
-/// What a thief copies.
+/// Everything that a device holds.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct State {
+pub(crate) struct State {
     olm: AccountPickle,
     account: Account,
     peers: BTreeMap<DeviceId, PeerPickle>,
@@ -100,6 +99,7 @@ impl Vodozemac {
 
 impl Primitives for Vodozemac {
     type PeerState = Option<PeerPickle>;
+    type State = State;
 
     fn describe() -> Description {
         let configuration = [
@@ -140,19 +140,17 @@ impl Primitives for Vodozemac {
         })
     }
 
-    fn export(&self) -> Result<Value, Error> {
-        let state = State {
+    fn state(&self) -> Result<State, Error> {
+        Ok(State {
             olm: self.olm.pickle(),
             account: self.account.clone(),
             peers: self.peers.iter().map(|(id, peer)| (id.clone(), peer.pickle())).collect(),
             groups: self.groups.iter().map(|(id, sessions)| (id.clone(), sessions.pickle())).collect(),
-        };
-        serde_json::to_value(state).map_err(Error::internal)
+        })
     }
 
-    fn restore(id: &DeviceId, state: Value) -> Result<Self, Error> {
-        let State { olm, account, peers, groups } = serde_json::from_value(state)
-            .map_err(|error| Error::bad_request(format!("not a state of vodozemac: {error}")))?;
+    fn restore(id: &DeviceId, state: State) -> Result<Self, Error> {
+        let State { olm, account, peers, groups } = state;
         Ok(Self {
             id: id.clone(),
             notebook: Notebook::new(),

@@ -115,8 +115,8 @@ impl<'a> Desk<'a> {
         let output = self.refused_then(first, FactKind::Identity, Call::Change { group: team(), change });
         assert_eq!(self.kinds(), vec![FactKind::Identity; others.len()]);
         self.call(first, Call::Receive { packet: output.packets[0].clone() });
-        for (name, packet) in others.iter().zip(&output.packets[1..]) {
-            self.receive(name, FactKind::Add, packet);
+        for name in others {
+            self.receive(name, FactKind::Add, &output.packets[1]);
             assert!(self.events.contains(&Event::Joined { group: team() }));
         }
     }

@@ -62,6 +62,20 @@ fn a_change_is_in_force_when_the_server_brings_it_back_and_not_before() {
 }
 
 #[test]
+fn one_invitation_goes_to_all_newcomers() {
+    let mut world = World::new(&["alice", "bob"], &["carol", "dave"]);
+    let change = change(&mut world, "alice", &["carol", "dave"], &["bob"], false);
+    let output = world.of("alice").change(&team(), &change).unwrap();
+    let [change, welcome] = <[e2esm_adapter::Packet; 2]>::try_from(output.packets).unwrap();
+    assert_eq!(welcome.to, e2esm_adapter::Address::Devices(["carol", "dave"].map(id).into()));
+    world.receive("alice", &change).unwrap();
+    for name in ["carol", "dave"] {
+        world.receive(name, &welcome).unwrap();
+        assert_eq!(world.of(name).roster(&team()).unwrap().members, ["alice", "carol", "dave"].map(id));
+    }
+}
+
+#[test]
 fn of_two_racing_changes_the_other_is_processed_and_ones_own_is_dropped() {
     let mut world = World::new(&["alice", "bob", "carol"], &["dave"]);
     let by_alice = change(&mut world, "alice", &["dave"], &[], false);
@@ -468,9 +482,9 @@ fn what_makes_no_sense_is_a_bad_request_and_does_no_harm() {
         unknown.group = e2esm_adapter::GroupId("unknown".into());
         world.refuses("bob", &unknown, ErrorClass::BadRequest);
     }
-    let mut to_server = honest[1].clone();
-    to_server.to = e2esm_adapter::Address::Server;
-    world.refuses("bob", &to_server, ErrorClass::BadRequest);
+    for to in [e2esm_adapter::Address::Server, e2esm_adapter::Address::Devices(["alice", "bob"].map(id).into())] {
+        world.refuses("bob", &e2esm_adapter::Packet { to, ..honest[1].clone() }, ErrorClass::BadRequest);
+    }
     world.receive("bob", &honest[0]).unwrap();
     world.reads("bob", &honest[1], "one");
     let own = world.claim("alice", "bob");
@@ -488,6 +502,7 @@ fn what_these_protocols_lack_is_declared_with_a_reason_and_answered_unsupported(
         [
             Capability::Epochs,
             Capability::ExternalJoin,
+            Capability::RatchetTree,
             Capability::WrongLeafSignature,
             Capability::WrongParentHash,
             Capability::WrongConfirmationTag,
@@ -498,6 +513,11 @@ fn what_these_protocols_lack_is_declared_with_a_reason_and_answered_unsupported(
     let alice = world.of("alice");
     assert_eq!(alice.group_info(&team()).unwrap_err().class, ErrorClass::Unsupported);
     assert_eq!(alice.external_join(b"").unwrap_err().class, ErrorClass::Unsupported);
+    assert_eq!(alice.tree_in_welcome(&team(), false).unwrap_err().class, ErrorClass::Unsupported);
+    assert_eq!(alice.ratchet_tree(&team()).unwrap_err().class, ErrorClass::Unsupported);
+    let welcome = world.packets("alice", "no welcome").remove(0);
+    let alice = world.of("alice");
+    assert_eq!(alice.join_with_tree(&welcome, b"").unwrap_err().class, ErrorClass::Unsupported);
     for fault in [Fault::WrongLeafSignature, Fault::WrongParentHash, Fault::WrongConfirmationTag] {
         assert_eq!(alice.misbehave(&fault).unwrap_err().class, ErrorClass::Unsupported);
     }

@@ -1,12 +1,20 @@
-//! What a thief can do with a copied state.
+//! What a device stores and goes on from, and what a thief can do with a copied state.
 
 #![allow(clippy::unwrap_used)]
 
 mod common;
 
-use common::{World, adapter, id, message, team};
-use e2esm_adapter::{Change, ErrorClass, GroupId};
+use common::{World, adapter, id, message, sorted, team};
+use e2esm_adapter::{Address, Change, ErrorClass, GroupId, Output, Packet, PacketKind};
 use e2esm_testing::all_well;
+
+/// Takes a device out of memory and puts in its place what it makes of its store.
+fn restart(world: &mut World, name: &str) {
+    let store = world.of(name).store().unwrap();
+    let mut device = adapter().load(&id(name), store.as_ref()).unwrap();
+    assert_eq!(device.store().unwrap(), store);
+    world.net.insert(&id(name), device);
+}
 
 fn copy(world: &mut World, of: &str) -> Box<dyn e2esm_adapter::Device> {
     let state = world.of(of).export_state().unwrap();
@@ -31,6 +39,70 @@ fn a_restored_device_is_the_device_and_goes_on() {
     world.change("alice", &[], &["carol"]);
     refresh(&mut world, "bob");
     world.talk("bob", "five");
+}
+
+#[test]
+fn everybody_goes_on_after_a_restart() {
+    let mut world = World::new(&["alice", "bob", "carol"], &["dave"]);
+    let restart_all = |world: &mut World| ["alice", "bob", "carol"].iter().for_each(|name| restart(world, name));
+    restart_all(&mut world);
+    world.talk("alice", "sessions were open and the sender key is owed");
+    let in_flight = world.packets("bob", "in flight");
+    restart_all(&mut world);
+    world.talk("alice", "on the same sender key");
+    let deliveries = world.net.deliver(Output::packets(in_flight));
+    assert_eq!(sorted(&deliveries, "in flight"), ["alice", "carol"].map(|name| (id(name), id("bob"))));
+    world.talk("bob", "on his");
+
+    // A change that has not come back, with a bundle that is out.
+    let bundle = world.claim("dave", "alice");
+    restart(&mut world, "dave");
+    let change = Change { add: vec![bundle], remove: vec![id("carol")], refresh: true };
+    let output = world.of("alice").change(&team(), &change).unwrap();
+    restart_all(&mut world);
+    world.events("alice");
+    for name in ["alice", "bob"] {
+        world.receive(name, &output.packets[0]).unwrap();
+    }
+    assert!(world.asked("alice").is_empty(), "it is still her own");
+    world.receive("dave", &output.packets[1]).unwrap();
+    let packets = world.packets("alice", "under a new key");
+    assert_eq!(packets.len(), 3);
+    for packet in &packets {
+        if packet.to != Address::Device(id("bob")) {
+            world.receive("dave", packet).unwrap();
+        }
+    }
+}
+
+#[test]
+fn what_was_decrypted_and_waits_for_an_answer_is_stored_and_first_hand_outs_are_not() {
+    let mut world = World::new(&["alice", "bob"], &[]);
+    let packets = world.packets("alice", "hello");
+    let astray = Packet { kind: PacketKind::Message, ..packets[0].clone() };
+    world.refuses("bob", &astray, ErrorClass::BadRequest);
+    restart(&mut world, "bob");
+    world.receive("bob", &packets[0]).unwrap();
+    world.reads("bob", &packets[1], "hello");
+    restart(&mut world, "alice");
+    assert_eq!(world.of("alice").share_history(&team(), &id("bob")).unwrap_err().class, ErrorClass::NoKey);
+}
+
+#[test]
+fn a_store_that_is_none_is_a_bad_request() {
+    let mut world = World::new(&["alice", "bob"], &[]);
+    world.talk("alice", "one");
+    world.talk("bob", "two");
+    let store = world.of("bob").store().unwrap();
+    let class = |name: &str, bytes: &[u8]| adapter().load(&id(name), bytes).err().unwrap().class;
+    assert_eq!(class("alice", store.as_ref()), ErrorClass::BadRequest, "another device's");
+    assert_eq!(class("bob", &[store.as_ref(), b"!"].concat()), ErrorClass::BadRequest);
+    for length in 0..store.0.len() {
+        assert_eq!(class("bob", &store.0[..length]), ErrorClass::BadRequest, "the first {length} bytes");
+    }
+    let export = world.of("bob").export_state().unwrap();
+    assert_eq!(class("bob", export.as_ref()), ErrorClass::BadRequest, "a copied state is another format");
+    assert!(adapter().restore(&id("alice"), export.as_ref()).is_err(), "and another device's");
 }
 
 #[test]
