@@ -1,6 +1,7 @@
 //! The implementations that are linked into this binary: the one place through which the harness knows adapters.
 
 use e2esm_adapter::Adapter;
+use e2esm_rogues::burden::{Burden, burdened};
 
 /// The built-in adapters, in the order of the tables.
 pub fn built_in() -> Vec<Box<dyn Adapter>> {
@@ -21,4 +22,13 @@ pub fn unusual() -> Vec<Box<dyn Adapter>> {
 /// The built-in adapter of that name, or the unusual one.
 pub fn find(name: &str) -> Option<Box<dyn Adapter>> {
     built_in().into_iter().chain(unusual()).find(|adapter| adapter.describe().name == name)
+}
+
+/// The adapter to be benched under that name, with whatever it is to be burdened with.
+pub fn benched(name: &str, burden: Option<Burden>) -> Option<Box<dyn Adapter>> {
+    let adapter = find(name)?;
+    Some(match burden {
+        Some(burden) => burdened(adapter, burden, crate::bench::cell::group()),
+        None => adapter,
+    })
 }

@@ -17,7 +17,7 @@ use crate::verdict::Verdict;
 use crate::worker::Limits;
 
 /// The version of the results' schema. Another one is not comparable.
-pub const SCHEMA_VERSION: u32 = 1;
+pub const SCHEMA_VERSION: u32 = 2;
 
 /// One implementation, one run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -40,8 +40,6 @@ pub struct Results {
     pub totals: BTreeMap<Layer, BTreeMap<Verdict, u32>>,
     /// The vectors, sorted by id.
     pub vectors: Vec<VectorResult>,
-    /// Benchmarks; empty unless they were run.
-    pub benchmarks: Vec<Benchmark>,
 }
 
 /// The suite that ran.
@@ -130,16 +128,6 @@ pub struct LayerResult {
     pub milliseconds: f64,
 }
 
-/// The place for benchmarks.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Benchmark {
-    /// What was done.
-    pub operation: String,
-    /// To how large a group.
-    pub size: u64,
-}
-
 /// What one run adds to the rows.
 pub struct Frame<'a> {
     /// The vectors that ran.
@@ -184,7 +172,6 @@ impl Results {
             evidence: implementation.and_then(Evidence::of),
             totals,
             vectors: vectors.into_values().collect(),
-            benchmarks: Vec::new(),
         }
     }
 

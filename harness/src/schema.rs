@@ -8,5 +8,7 @@ pub fn all() -> Vec<(&'static str, Schema)> {
         ("vectors/schema/vector.json", schemars::schema_for!(crate::vector::Vector)),
         ("vectors/schema/requirements.json", schemars::schema_for!(Vec<crate::vector::load::Requirement>)),
         ("results/schema/results.json", schemars::schema_for!(crate::results::Results)),
+        ("results/schema/benchmarks.json", schemars::schema_for!(crate::bench::document::Benchmarks)),
+        ("results/schema/comparison.json", schemars::schema_for!(crate::compare::Comparison)),
     ]
 }

@@ -64,6 +64,10 @@ impl Adapter for RogueAdapter {
     fn restore(&self, id: &DeviceId, state: &[u8]) -> Result<Box<dyn Device>, Error> {
         Ok(self.wrap(self.base.restore(id, state)?))
     }
+
+    fn load(&self, id: &DeviceId, store: &[u8]) -> Result<Box<dyn Device>, Error> {
+        Ok(self.wrap(self.base.load(id, store)?))
+    }
 }
 
 struct RogueDevice {

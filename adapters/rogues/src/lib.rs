@@ -7,6 +7,7 @@
 //! Attackers in a scenario run the same implementation as their victims, and they know its flaw: where the library's own
 //! formats leave no room for it, a rogue's `craft` makes the packet that exploits it.
 
+pub mod burden;
 mod device;
 mod escrow;
 mod events;

@@ -4,6 +4,11 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
+use e2esm::bench::cell::{Actor, GroupState, Operation};
+use e2esm::bench::document::Measure;
+
+use super::commands::compare::CompareArguments;
+use super::commands::export::ExportArguments;
 
 /// Plays vectors for end-to-end secure messaging against real implementations.
 #[derive(Debug, Parser)]
@@ -15,7 +20,7 @@ use clap_complete::Shell;
                   against real implementations of MLS, Signal and Matrix cryptography, and says which keep which promises.\n\n\
                   Without a command it does what `e2esm run` does: all vectors, all built-in implementations, a table at the end, \
                   JSON in results/.",
-    after_help = "Exit codes: 0 as expected, 1 unexpected verdicts, 2 misuse.\nColours respect NO_COLOR."
+    after_help = "Exit codes: 0 as expected, 1 unexpected verdicts or regressions, 2 misuse, 130 interrupted.\nColours respect NO_COLOR."
 )]
 pub(crate) struct Arguments {
     #[command(subcommand)]
@@ -49,6 +54,18 @@ pub(crate) enum Command {
     },
     /// Let the suite test itself: deliberately flawed implementations must be caught, sound but unusual ones must not
     Rogues(RogueArguments),
+    /// Measure what group operations cost
+    Bench(BenchArguments),
+    /// Compare two runs of benchmarks, or two implementations within one
+    Compare(CompareArguments),
+    /// Export exact measures for services that watch them over time
+    Export(ExportArguments),
+    /// The prepared group states that benchmarks keep
+    Cache {
+        /// What to do with them
+        #[command(subcommand)]
+        action: CacheAction,
+    },
     /// Print the JSON Schemas of vectors and results, or write them
     Schema {
         /// Write them below this directory, the root of a checkout, instead of printing them
@@ -62,6 +79,13 @@ pub(crate) enum Command {
     /// Serve one implementation over stdin and stdout (what the harness starts)
     #[command(hide = true)]
     Worker(WorkerArguments),
+    /// Measure one cell as asked over stdin (what `bench` starts)
+    #[command(hide = true)]
+    BenchWorker {
+        /// Threads in every pool
+        #[arg(long, default_value_t = 1)]
+        threads: usize,
+    },
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -201,4 +225,93 @@ pub(crate) struct WorkerArguments {
     /// A deliberately flawed one
     #[arg(long)]
     pub rogue: Option<String>,
+}
+
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Cells, tiers and what they are for: benches/tiers.toml and benches/MODELS.md. Exit codes: 0 everything was \
+                        measured, 1 an answer was wrong or an implementation failed, 2 misuse, 130 interrupted."
+)]
+pub(crate) struct BenchArguments {
+    /// Which cells to measure: quick, nightly or extended (see benches/tiers.toml)
+    #[arg(long, value_name = "NAME", default_value = "quick")]
+    pub tier: String,
+    /// Take the tiers from this file
+    #[arg(long, value_name = "FILE")]
+    pub tiers: Option<PathBuf>,
+    /// Only these operations, such as update; may be repeated
+    #[arg(long, value_name = "NAME")]
+    pub operation: Vec<Operation>,
+    /// Only these implementations (see `e2esm list adapters`); may be repeated
+    #[arg(long, value_name = "NAME")]
+    pub adapter: Vec<String>,
+    /// Only these group states: flat, creator-path, full, churn10, staircase; may be repeated
+    #[arg(long, value_name = "NAME")]
+    pub state: Vec<GroupState>,
+    /// Only groups of this size, also where the tier has none; may be repeated
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(2..=1_000_000))]
+    pub size: Vec<u32>,
+    /// Only these actors: first, middle, last; may be repeated
+    #[arg(long, value_name = "NAME")]
+    pub actor: Vec<Actor>,
+    /// Measure only this; may be repeated
+    #[arg(long, value_name = "WHAT", value_enum)]
+    pub measure: Vec<Measure>,
+    /// Threads in every pool, the libraries' own included, in place of what the tier says
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub threads: Option<u16>,
+    /// Take the time in interleaved pairs with another build: a revision of this repository, or a program
+    #[arg(long, value_name = "REV_OR_BINARY")]
+    pub against: Option<String>,
+    /// Where the JSON goes [default: results/bench-TIER.json]
+    #[arg(long, value_name = "FILE")]
+    pub out: Option<PathBuf>,
+    /// Go on with an interrupted run
+    #[arg(long)]
+    pub resume: bool,
+    /// Begin anew even where an interrupted run could go on
+    #[arg(long, conflicts_with = "resume")]
+    pub fresh: bool,
+    /// Print the cells and stop
+    #[arg(long)]
+    pub list: bool,
+    /// What to print at the end
+    #[arg(long, value_enum, default_value_t = BenchFormat::Table)]
+    pub format: BenchFormat,
+    #[command(flatten)]
+    pub cache: CacheArguments,
+    /// Burden every implementation a little: the gate's own tests
+    #[arg(long, hide = true)]
+    pub burden: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum BenchFormat {
+    Table,
+    Json,
+    None,
+}
+
+#[derive(Debug, Clone, Args)]
+pub(crate) struct CacheArguments {
+    /// Where prepared group states are kept [default: $E2ESM_CACHE, or e2esm in the user's cache directory]
+    #[arg(long = "cache", value_name = "DIR")]
+    pub directory: Option<PathBuf>,
+    /// Gigabytes of them that are kept
+    #[arg(long = "cache-bound", value_name = "GB", default_value_t = 4.0)]
+    pub bound: f64,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum CacheAction {
+    /// What there is, with sizes and ages
+    List {
+        #[command(flatten)]
+        cache: CacheArguments,
+    },
+    /// Remove everything
+    Clear {
+        #[command(flatten)]
+        cache: CacheArguments,
+    },
 }

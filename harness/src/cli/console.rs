@@ -44,6 +44,17 @@ pub(crate) fn progress(total: usize, what: &'static str) -> ProgressBar {
     bar
 }
 
+/// A bar on stderr for work whose pieces weigh differently, hidden where stderr is no terminal.
+pub(crate) fn work(total: u64) -> ProgressBar {
+    let bar = ProgressBar::with_draw_target(Some(total), ProgressDrawTarget::stderr());
+    let template = "{bar:30} {percent}%  {elapsed} elapsed, about {eta} left  {msg}";
+    if let Ok(style) = ProgressStyle::with_template(template) {
+        bar.set_style(style);
+    }
+    bar.enable_steady_tick(Duration::from_millis(200));
+    bar
+}
+
 /// Prints a story, coloured where colours are wanted.
 pub(crate) fn tell(story: &Story) {
     let colour = colour();

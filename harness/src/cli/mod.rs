@@ -18,6 +18,8 @@ const AS_EXPECTED: u8 = 0;
 const UNEXPECTED: u8 = 1;
 /// Misuse: unknown names, unreadable or malformed files.
 const MISUSE: u8 = 2;
+/// Stopped by the user, as a shell has it.
+const INTERRUPTED: u8 = 130;
 
 pub(crate) fn main() -> ExitCode {
     let arguments = Arguments::parse();
@@ -34,7 +36,12 @@ pub(crate) fn main() -> ExitCode {
             clap_complete::generate(shell, &mut Arguments::command(), "e2esm", &mut stdout());
             Ok(AS_EXPECTED)
         }
+        Command::Bench(bench) => commands::bench::bench(&bench),
+        Command::Compare(compare) => commands::compare::compare(&compare),
+        Command::Export(export) => commands::export::export(&export),
+        Command::Cache { action } => commands::cache::cache(&action),
         Command::Worker(worker) => return serve(&worker),
+        Command::BenchWorker { threads } => return serve_benches(threads),
     };
     match result {
         Ok(code) => ExitCode::from(code),
@@ -56,7 +63,16 @@ fn serve(arguments: &WorkerArguments) -> ExitCode {
         eprintln!("e2esm worker: there is no such implementation");
         return ExitCode::from(MISUSE);
     };
-    // A harness that was killed cannot end a worker that is busy: the worker looks for itself.
+    end_with_parent();
+    match serve_stdio(adapter.as_ref(), BufReader::new(stdin().lock()), stdout().lock()) {
+        Ok(()) => ExitCode::SUCCESS,
+        // The harness has gone: nobody is left to tell.
+        Err(_) => ExitCode::from(UNEXPECTED),
+    }
+}
+
+/// A harness that was killed cannot end a worker that is busy: the worker looks for itself.
+fn end_with_parent() {
     #[cfg(unix)]
     std::thread::spawn(|| {
         let harness = std::os::unix::process::parent_id();
@@ -65,9 +81,18 @@ fn serve(arguments: &WorkerArguments) -> ExitCode {
         }
         std::process::exit(i32::from(UNEXPECTED));
     });
-    match serve_stdio(adapter.as_ref(), BufReader::new(stdin().lock()), stdout().lock()) {
+}
+
+/// The child's side of benchmarks: one cell, measured as often as it is asked for.
+fn serve_benches(threads: usize) -> ExitCode {
+    end_with_parent();
+    // The one pool that openmls and mls-rs use. This thread is in it, so that with one thread nothing changes threads.
+    if let Err(error) = rayon::ThreadPoolBuilder::new().num_threads(threads).use_current_thread().build_global() {
+        eprintln!("e2esm bench-worker: the pool of threads: {error}");
+        return ExitCode::from(UNEXPECTED);
+    }
+    match e2esm::bench::child::serve(e2esm::registry::benched, BufReader::new(stdin().lock()), stdout().lock()) {
         Ok(()) => ExitCode::SUCCESS,
-        // The harness has gone: nobody is left to tell.
         Err(_) => ExitCode::from(UNEXPECTED),
     }
 }

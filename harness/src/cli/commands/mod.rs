@@ -1,7 +1,11 @@
 //! The commands, one module each, and what they share: finding vectors, implementations and settings by name.
 
+pub(crate) mod bench;
+pub(crate) mod cache;
 pub(crate) mod check;
+pub(crate) mod compare;
 pub(crate) mod explain;
+pub(crate) mod export;
 pub(crate) mod list;
 pub(crate) mod rogues;
 pub(crate) mod run;
