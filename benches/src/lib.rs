@@ -1,55 +1,61 @@
-//! Groups for benches: prepared outside the timer, by an honest server in memory.
+//! What the bench targets share: which cells they have, where prepared states are kept, how many threads there are, and
+//! what they were asked to do. `benches/README.md` says what each target is for.
 
-use e2esm_adapter::{Adapter, Call, DeviceId, Error, GroupId};
-use e2esm_testing::{Net, readers};
+use e2esm::bench::cache::{Cache, DEFAULT_BOUND};
+use e2esm::bench::cell::{Actor, Cell, GroupState, Operation, Setting};
+use e2esm_adapter::Adapter;
 
-/// A prepared group.
-pub struct Prepared {
-    /// Its devices and their server.
-    pub net: Net,
-    /// The group.
-    pub group: GroupId,
-    /// Its members; the first created it.
-    pub members: Vec<DeviceId>,
+/// Where `e2esm bench` keeps its prepared states, too.
+pub fn cache() -> Cache {
+    Cache::new(Cache::default_directory(), DEFAULT_BOUND)
 }
 
-/// The devices of a group of `size`.
-pub fn members(size: usize) -> Vec<DeviceId> {
-    (0..size).map(|number| DeviceId::new(&format!("user{number}"), "phone")).collect()
-}
-
-/// A group of `size` in the tree state `flat`: one creator who added everybody in one change.
+/// Gives the one pool that openmls and mls-rs use one thread: this one, so that nothing changes threads.
 ///
 /// # Errors
-/// The adapter's.
-pub fn flat(adapter: &dyn Adapter, size: usize) -> Result<Prepared, Error> {
-    let members = members(size);
-    let group = GroupId("bench".to_owned());
-    let mut net = Net::new(adapter, &members)?;
-    net.group(&group, &members[0], &members[1..])?;
-    Ok(Prepared { net, group, members })
+/// If there is a pool already.
+pub fn one_thread() -> Result<(), rayon::ThreadPoolBuildError> {
+    rayon::ThreadPoolBuilder::new().num_threads(1).use_current_thread().build_global()
 }
 
-impl Prepared {
-    /// A message by the creator, read by everybody else: a timing counts only for a right answer.
-    ///
-    /// # Errors
-    /// `Internal` if somebody could not read it.
-    pub fn check(&mut self) -> Result<(), Error> {
-        let deliveries = self.net.send(&self.members[0], &self.group, "check")?;
-        let read = readers(&deliveries, "check").len();
-        if read + 1 == self.members.len() {
-            Ok(())
-        } else {
-            Err(Error::internal(format!("{read} of {} members read the check", self.members.len() - 1)))
+/// One cell on one thread, acted by the member at leaf 0.
+pub fn cell(operation: Operation, adapter: &str, state: GroupState, size: u32) -> Cell {
+    let setting = Setting { adapter: adapter.to_owned(), state, size, actor: Actor::First };
+    Cell { operation, setting, threads: 1 }
+}
+
+/// The cells of these operations with this implementation, without the impossible ones.
+pub fn cells(adapter: &dyn Adapter, operations: &[Operation], states: &[GroupState], sizes: &[u32]) -> Vec<Cell> {
+    let description = adapter.describe();
+    let mut cells = Vec::new();
+    for size in sizes {
+        for state in states {
+            cells.extend(operations.iter().map(|operation| cell(*operation, &description.name, *state, *size)));
         }
     }
+    cells.retain(|cell| cell.impossible(description.group_object).is_none());
+    cells
+}
 
-    /// One call to the creator.
-    ///
-    /// # Errors
-    /// The device's.
-    pub fn call_creator(&mut self, call: &Call) -> Result<(), Error> {
-        self.net.device(&self.members[0])?.call(call).map(drop)
+/// What a target that does not leave its command line to criterion or gungraun is to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Task {
+    /// Measure.
+    Measure,
+    /// Do everything once, to see that it works: `--test`, or no `--bench`, which is what `cargo test --benches` gives.
+    Test,
+    /// Name what there is.
+    List,
+}
+
+/// Reads it off the command line.
+pub fn task() -> Task {
+    let given = |flag: &str| std::env::args().any(|argument| argument == flag);
+    if given("--list") {
+        Task::List
+    } else if given("--test") || !given("--bench") {
+        Task::Test
+    } else {
+        Task::Measure
     }
 }
