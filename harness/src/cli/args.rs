@@ -8,6 +8,7 @@ use e2esm::bench::cell::{Actor, GroupState, Operation};
 use e2esm::bench::document::Measure;
 
 use super::commands::compare::CompareArguments;
+use super::commands::costs::CostsArguments;
 use super::commands::export::ExportArguments;
 
 /// Plays vectors for end-to-end secure messaging against real implementations.
@@ -56,6 +57,8 @@ pub(crate) enum Command {
     Rogues(RogueArguments),
     /// Measure what group operations cost
     Bench(BenchArguments),
+    /// Print the tables of a run of benchmarks
+    Costs(CostsArguments),
     /// Compare two runs of benchmarks, or two implementations within one
     Compare(CompareArguments),
     /// Export exact measures for services that watch them over time

@@ -37,6 +37,7 @@ pub(crate) fn main() -> ExitCode {
             Ok(AS_EXPECTED)
         }
         Command::Bench(bench) => commands::bench::bench(&bench),
+        Command::Costs(arguments) => commands::costs::costs(&arguments),
         Command::Compare(compare) => commands::compare::compare(&compare),
         Command::Export(export) => commands::export::export(&export),
         Command::Cache { action } => commands::cache::cache(&action),

@@ -4,6 +4,7 @@ pub(crate) mod bench;
 pub(crate) mod cache;
 pub(crate) mod check;
 pub(crate) mod compare;
+pub(crate) mod costs;
 pub(crate) mod explain;
 pub(crate) mod export;
 pub(crate) mod list;
