@@ -3,7 +3,7 @@
 //! Data flows one way: [`vector`] -> [`scenario`] (play, observe) -> [`verdict`] -> [`suite`] (many at a time) ->
 //! [`results`] -> [`report`]. [`policy`] is the application that the scenarios put on top of a library, [`worker`] the
 //! process in which an implementation lives, [`registry`] the one place that knows which are built in, and [`rogues`] the
-//! suite's test of itself. Beside it stands [`bench`], which asks the same implementations what their operations cost, and
+//! suite's test of itself. Beside it stands [`mod@bench`], which asks the same implementations what their operations cost, and
 //! [`compare`], which says what has changed.
 //! `harness/README.md` is the tour.
 

@@ -2,7 +2,7 @@
 //! costs at most the measurement in hand.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::time::Instant;
 
@@ -132,8 +132,8 @@ impl Session<'_> {
         Ok(measured.unwrap_or_else(|outcome| Measurement::new(cell, outcome)))
     }
 
-    fn child(&self, program: &PathBuf, cell: &Cell) -> Result<(Child, bool), Outcome> {
-        let start = Start { program: program.clone(), under: Vec::new(), patience: PATIENCE };
+    fn child(&self, program: &Path, cell: &Cell) -> Result<(Child, bool), Outcome> {
+        let start = Start { program: program.to_owned(), under: Vec::new(), patience: PATIENCE };
         let mut child = Child::start(&start, cell.threads).map_err(failed)?;
         match child.ask(&self.prepare(cell), self.interrupted).map_err(failed)? {
             Tell::Ready { metered, .. } => Ok((child, metered)),
