@@ -148,6 +148,20 @@ fn a_wrong_answer_voids_the_timing_and_is_told() {
 }
 
 #[test]
+fn a_run_can_be_made_selection_by_selection() {
+    let place = Place::new();
+    for (adapter, more) in [("vodozemac", None), ("openmls-rustcrypto", Some("--resume"))] {
+        let mut arguments = vec!["--operation", "send", "--size", "4", "--format", "none", "--adapter", adapter];
+        arguments.extend(more);
+        let output = place.bench(&arguments);
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    }
+    let document = place.document();
+    assert_eq!(document.measurements.len(), 2);
+    assert!(document.measurements.iter().all(|measurement| document.adapters.contains_key(&measurement.adapter)));
+}
+
+#[test]
 fn interleaved_pairs_are_taken_with_another_program() {
     let place = Place::new();
     let only = ["--operation", "send", "--adapter", "vodozemac", "--size", "4", "--format", "none"];
@@ -201,5 +215,5 @@ fn misuse_is_told_in_one_line() {
     }
     let output = place.command(&["bench", "--tier", "slow"].map(str::to_owned)).output().unwrap();
     let text = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(text.contains("has no tier `slow`: expected one of extended, gate, nightly, quick"), "{text}");
+    assert!(text.contains("has no tier `slow`: expected one of exponents, extended, gate, nightly, quick"), "{text}");
 }

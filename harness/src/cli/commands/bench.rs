@@ -218,6 +218,8 @@ fn go_on(arguments: &BenchArguments, out: &Path, document: &mut Benchmarks) -> R
     }
     eprintln!("e2esm: going on after {} measurements", earlier.measurements.len());
     document.run.started_unix = earlier.run.started_unix;
+    // The earlier part may have been of another selection.
+    document.adapters.extend(earlier.adapters);
     // What failed, perhaps for want of memory or disk, is tried again.
     let again = |outcome: &Outcome| matches!(outcome, Outcome::Failed(_));
     document.measurements = earlier.measurements;
