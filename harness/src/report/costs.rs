@@ -18,8 +18,8 @@ pub fn tables(document: &Benchmarks, colour: bool) -> Vec<String> {
         states.into_iter().map(|(state, measurements)| costs(&state, &measurements, &adapters, colour)).collect();
     if !tables.is_empty() {
         tables.push(
-            "In each field: the median time, and the bytes that go up to the server. - no such operation   ! the answer \
-             was wrong, or there was none\n"
+            "In each field: the median time, and the bytes that go up to the server (or, of `store`, of the state). Empty: not \
+             measured   - no such operation   ! the answer was wrong, or there was none\n"
                 .to_owned(),
         );
     }
@@ -71,7 +71,8 @@ fn costs(state: &str, measurements: &[&Measurement], adapters: &[&str], colour: 
 
 fn field(measurement: Option<&Measurement>, colour: bool) -> Cell {
     let text = match measurement.map(|measurement| (&measurement.outcome, measurement)) {
-        None | Some((Outcome::Unsupported(_), _)) => "-".to_owned(),
+        None => String::new(),
+        Some((Outcome::Unsupported(_), _)) => "-".to_owned(),
         Some((Outcome::Void(_) | Outcome::Failed(_), _)) => {
             let cell = Cell::new("!").set_alignment(CellAlignment::Right);
             return if colour { cell.fg(Color::Red) } else { cell };
