@@ -113,7 +113,7 @@ fn bytes_and_public_key_operations_are_those_of_the_cost_model() {
                 let nodes: usize = resolutions.iter().map(|size| 33 + prefix(82 * size) + 82 * size).sum();
                 assert_eq!(nodes as u64, 35 * p + 82 * r + grown as u64, "{place}");
 
-                // mls-rs signs a GroupInfo also for a commit that welcomes nobody: group/commit/builder.rs builds the
+                // mls-rs signs a GroupInfo also for a commit that welcomes nobody: group/commit.rs:772 builds the
                 // Welcome's GroupInfo before it looks whether there are newcomers.
                 let for_nobody = u64::from(mls_rs);
                 assert_eq!(public(&update), [r, 0, 0, 2 + for_nobody, p + 1], "update: {place}");
