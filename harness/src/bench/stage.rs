@@ -31,6 +31,22 @@ enum Step {
     Load(Stored),
 }
 
+impl Step {
+    /// What a device does that is there and stays; `packets` are those that it has made so far.
+    fn take(&self, device: &mut dyn Device, packets: &[Packet]) -> Result<Output, Error> {
+        match self {
+            Self::Create => device.create_group(&group()),
+            Self::Change(change) => device.change(&group(), change),
+            Self::TakeOwn => device.receive(change_of(packets)?),
+            Self::Send => device.send(&group(), PLAINTEXT),
+            Self::Receive(packet) => device.receive(packet),
+            Self::ExternalJoin(info) => device.external_join(info.as_ref()),
+            Self::JoinWithTree(welcome, tree) => device.join_with_tree(welcome, tree.as_ref()),
+            Self::Store | Self::Load(_) => Err(Error::internal("this step is about what is kept of a device")),
+        }
+    }
+}
+
 /// What the measured device is before.
 enum Start {
     /// A member, or one about to join.
@@ -218,20 +234,11 @@ impl Scene<'_> {
                 continue;
             }
             let device = device.as_mut().ok_or_else(|| Error::internal("there is no device yet"))?;
-            let output = match step {
-                Step::Create => device.create_group(&group())?,
-                Step::Change(change) => device.change(&group(), change)?,
-                Step::TakeOwn => device.receive(change_of(packets)?)?,
-                Step::Send => device.send(&group(), PLAINTEXT)?,
-                Step::Receive(packet) => device.receive(packet)?,
-                Step::ExternalJoin(info) => device.external_join(info.as_ref())?,
-                Step::JoinWithTree(welcome, tree) => device.join_with_tree(welcome, tree.as_ref())?,
-                Step::Store => {
-                    *stored = Some(device.store()?);
-                    Output::default()
-                }
-                Step::Load(_) => Output::default(),
-            };
+            if let Step::Store = step {
+                *stored = Some(device.store()?);
+                continue;
+            }
+            let output = step.take(&mut **device, packets)?;
             if let Some(message) = output.message {
                 heard.push((message.sender, message.plaintext));
             }
@@ -391,9 +398,12 @@ impl Setup<'_> {
     }
 
     /// Where sender keys travel, a change is measured in a group where the actor's has.
+    fn in_use(&self, prepared: Prepared) -> Result<Prepared, StageError> {
+        if self.mls { Ok(prepared) } else { self.after_a_message(prepared) }
+    }
+
     fn acting(&self, prepared: Prepared, steps: Vec<Step>) -> Result<Ready, StageError> {
-        let prepared = if self.mls { prepared } else { self.after_a_message(prepared)? };
-        Ok(actor_acts(prepared, steps))
+        Ok(actor_acts(self.in_use(prepared)?, steps))
     }
 
     /// The same two after the actor has said something.
@@ -414,21 +424,14 @@ impl Setup<'_> {
         let mut device = stored.load(self.adapter).map_err(&failed)?;
         let mut packets = Vec::new();
         for step in steps {
-            let output = match step {
-                Step::Change(change) => device.change(&group(), change),
-                Step::TakeOwn => change_of(&packets).and_then(|own| device.receive(own)),
-                Step::Send => device.send(&group(), PLAINTEXT),
-                Step::ExternalJoin(info) => device.external_join(info.as_ref()),
-                _ => Err(Error::internal("this step is never done beforehand")),
-            };
-            packets.extend(output.map_err(&failed)?.packets);
+            packets.extend(step.take(&mut *device, &packets).map_err(&failed)?.packets);
         }
         Ok((Stored::of(&stored.id, &mut *device).map_err(&failed)?, packets))
     }
 
     /// The actor has done it; what the observer is sent is measured.
     fn processing(&self, prepared: Prepared, steps: Vec<Step>) -> Result<Ready, StageError> {
-        let prepared = if self.mls { prepared } else { self.after_a_message(prepared)? };
+        let prepared = self.in_use(prepared)?;
         self.taking(&prepared.actor, prepared.observer, &steps)
     }
 
@@ -466,7 +469,7 @@ impl Setup<'_> {
 
     fn joining(&self, prepared: Prepared, out_of_band: bool) -> Result<Ready, StageError> {
         let failed = refused("letting a newcomer in");
-        let prepared = if self.mls { prepared } else { self.after_a_message(prepared)? };
+        let prepared = self.in_use(prepared)?;
         let name = &self.newcomers(1)[0];
         let mut newcomer = device(self.adapter, name).map_err(&failed)?;
         let bundle = newcomer.publish(&prepared.actor.id).map_err(&failed)?;
