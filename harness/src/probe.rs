@@ -109,6 +109,7 @@ fn call(capability: Capability) -> Option<Call> {
         }
         Capability::Fingerprint => Some(Call::Fingerprint { group, peer: nobody }),
         Capability::StateExport => Some(Call::ExportState {}),
+        Capability::StandardKeys => Some(Call::StandardKeys {}),
         Capability::Persistence => Some(Call::Store {}),
         Capability::RatchetTree => Some(Call::RatchetTree { group }),
         Capability::RelabelledSender => misbehave(Fault::RelabelledSender(nobody)),

@@ -1,6 +1,6 @@
 //! Comparison of benchmark runs: every rule by an example, the gate, the thresholds, the exports, and the commands.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
@@ -32,6 +32,7 @@ fn description(name: &str, implementation: &str, version: &str) -> Description {
         crypto_provider: "RustCrypto".to_owned(),
         configuration: BTreeMap::new(),
         group_object: true,
+        recorded: BTreeSet::new(),
         unsupported: BTreeMap::new(),
     }
 }

@@ -37,6 +37,7 @@ fn missing(capability: Capability) -> Option<&'static str> {
         KeyDistribution | ForgedKeyDistribution => "a message is sealed for each member: there are no sender keys",
         PairwiseSessions | RewrittenIdentity => "keys are static: no session is opened",
         History | KeyRequest => "there are no keys of messages, only those of devices",
+        StandardKeys => "there are no recorded vectors of its protocol",
         Linking => "there is no account key: each device stands for itself",
         RatchetTree | WrongLeafSignature | WrongParentHash | WrongConfirmationTag => "a group has no tree and no tag",
         Fingerprint | Resend | Persistence => "left out of this example, though the protocol would allow it",
@@ -61,6 +62,7 @@ impl Adapter for Minimal {
             crypto_provider: "dalek and RustCrypto".to_owned(),
             configuration: settings.map(|(name, value)| (name.to_owned(), value.to_owned())).into(),
             group_object: false,
+            recorded: BTreeSet::new(),
             unsupported: Capability::ALL.into_iter().filter_map(gap).collect(),
         }
     }

@@ -1,9 +1,11 @@
 //! What an adapter says about itself before anything is scored.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+
+use crate::recorded::Protocol;
 
 /// Something that not every protocol or library can do. What is not declared [`unsupported`](Description::unsupported) is
 /// claimed; the harness probes both.
@@ -57,11 +59,14 @@ pub enum Capability {
     BrokenBundle,
     /// `Forgery::RewrittenIdentity`.
     RewrittenIdentity,
+    /// What a device has published can be exported with its private keys in the protocol's standard form
+    /// (`standard_keys`), so that what it receives can be recorded.
+    StandardKeys,
 }
 
 impl Capability {
     /// All of them, in the order of the documents.
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 24] = [
         Self::Epochs,
         Self::ExternalJoin,
         Self::KeyDistribution,
@@ -85,6 +90,7 @@ impl Capability {
         Self::UninvitedJoin,
         Self::BrokenBundle,
         Self::RewrittenIdentity,
+        Self::StandardKeys,
     ];
 
     /// The name used in JSON, in vectors and in the documents.
@@ -113,6 +119,7 @@ impl Capability {
             Self::UninvitedJoin => "uninvited_join",
             Self::BrokenBundle => "broken_bundle",
             Self::RewrittenIdentity => "rewritten_identity",
+            Self::StandardKeys => "standard_keys",
         }
     }
 }
@@ -138,6 +145,9 @@ pub struct Description {
     pub configuration: BTreeMap<String, String>,
     /// Whether the library itself has a group object. Where it has none, group decisions are the suite's own code's.
     pub group_object: bool,
+    /// Whose recorded vectors it plays: see [`Adapter::passive`](crate::Adapter::passive).
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub recorded: BTreeSet<Protocol>,
     /// What it cannot do, and because of which missing API or which property of the protocol.
     #[serde(default)]
     pub unsupported: BTreeMap<Capability, String>,

@@ -9,6 +9,7 @@ use crate::describe::Description;
 use crate::error::Error;
 use crate::ids::{Bytes, DeviceId, GroupId};
 use crate::packet::{Authorisation, Bundle, Change, Fingerprint, Identity, LinkRequest, Output, Packet, Roster};
+use crate::recorded::{Delivered, Passive, Start};
 
 /// An implementation in one configuration: makes devices.
 pub trait Adapter: Send + Sync {
@@ -37,6 +38,17 @@ pub trait Adapter: Send + Sync {
     fn load(&self, id: &DeviceId, store: &[u8]) -> Result<Box<dyn Device>, Error> {
         let _ = (id, store);
         Err(Error::unsupported("load"))
+    }
+
+    /// A device that only receives, for the recorded vectors of the protocols that
+    /// [`Description::recorded`] names.
+    ///
+    /// # Errors
+    /// [`Unsupported`](crate::ErrorClass::Unsupported) for another protocol, and for a cipher suite that the crypto
+    /// provider does not have; `BadRequest` for keys that are none.
+    fn passive(&self, start: &Start) -> Result<Box<dyn Passive>, Error> {
+        let _ = start;
+        Err(Error::unsupported("passive"))
     }
 
     /// Whether the devices' cryptography goes through the [`meter`](crate::meter).
@@ -243,6 +255,15 @@ pub trait Device: Send {
         Err(Error::unsupported("store"))
     }
 
+    /// The private keys of everything that this device has published and not used yet, in the protocol's standard form: what a
+    /// recorded vector starts with. Capability `standard_keys`.
+    ///
+    /// # Errors
+    /// `Internal` where the library fails.
+    fn standard_keys(&mut self) -> Result<Start, Error> {
+        Err(Error::unsupported("standard_keys"))
+    }
+
     /// The whole secret state, account key included: what a thief copies.
     ///
     /// # Errors
@@ -307,6 +328,7 @@ pub trait Device: Send {
                 Answer::Output(self.join_with_tree(welcome, ratchet_tree.as_ref())?)
             }
             Call::Store {} => Answer::Bytes(self.store()?),
+            Call::StandardKeys {} => Answer::Start(Box::new(self.standard_keys()?)),
             Call::ExportState {} => Answer::Bytes(self.export_state()?),
             Call::Misbehave { fault } => {
                 self.misbehave(fault)?;
@@ -344,6 +366,7 @@ pub enum Call {
     RatchetTree { group: GroupId },
     JoinWithTree { welcome: Packet, ratchet_tree: Bytes },
     Store {},
+    StandardKeys {},
     ExportState {},
     Misbehave { fault: Fault },
     Craft { forgery: Forgery },
@@ -375,6 +398,7 @@ impl Call {
             Self::RatchetTree { .. } => "ratchet_tree",
             Self::JoinWithTree { .. } => "join_with_tree",
             Self::Store {} => "store",
+            Self::StandardKeys {} => "standard_keys",
             Self::ExportState {} => "export_state",
             Self::Misbehave { .. } => "misbehave",
             Self::Craft { .. } => "craft",
@@ -398,4 +422,6 @@ pub enum Answer {
     Authorisation(Authorisation),
     Bytes(Bytes),
     Forged(Forged),
+    Start(Box<Start>),
+    Delivered(Box<Delivered>),
 }

@@ -15,6 +15,7 @@ mod error;
 mod ids;
 pub mod meter;
 mod packet;
+mod recorded;
 mod stdio;
 
 pub use attack::{Fault, Forged, Forgery, KnownGroup};
@@ -27,5 +28,9 @@ pub use meter::{Metering, Primitive, metered};
 pub use packet::{
     Address, Authorisation, Bundle, Change, Fingerprint, FingerprintKind, Identity, LinkRequest, Message, Output,
     Packet, PacketKind, Roster,
+};
+pub use recorded::{
+    Delivered, Delivery, DeliveryKind, ExternalPsk, KnownIdentity, KyberPrekey, MegolmStart, Member, MlsKeyPackage,
+    MlsStart, OlmStart, Passive, Prekey, Protocol, SignalStart, SignedPrekey, Start,
 };
 pub use stdio::{Dispatcher, Frame, PROTOCOL_VERSION, Reply, ReplyFrame, Request, serve_stdio};

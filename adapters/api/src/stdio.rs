@@ -15,6 +15,7 @@ use crate::describe::Description;
 use crate::device::{Adapter, Answer, Call, Device};
 use crate::error::{Error, ErrorClass};
 use crate::ids::{Bytes, DeviceId};
+use crate::recorded::{Delivery, Passive, Start};
 
 /// The version of the protocol: a child with another one is refused.
 pub const PROTOCOL_VERSION: u32 = 1;
@@ -59,6 +60,20 @@ pub enum Request {
         id: DeviceId,
         /// What it stored.
         store: Bytes,
+    },
+    /// Make a device that only receives, for a recorded vector; `handle` names it from now on.
+    Passive {
+        /// The harness's name for it.
+        handle: String,
+        /// What it starts with.
+        start: Box<Start>,
+    },
+    /// Something for such a device.
+    Deliver {
+        /// Which.
+        handle: String,
+        /// What.
+        delivery: Box<Delivery>,
     },
     /// How this device answers what is not in its table.
     Stance {
@@ -142,13 +157,14 @@ struct Seat {
 pub struct Dispatcher<'a> {
     adapter: &'a dyn Adapter,
     seats: HashMap<String, Seat>,
+    passives: HashMap<String, Box<dyn Passive>>,
     next_token: u64,
 }
 
 impl<'a> Dispatcher<'a> {
     /// No devices yet.
     pub fn new(adapter: &'a dyn Adapter) -> Self {
-        Self { adapter, seats: HashMap::new(), next_token: 1 }
+        Self { adapter, seats: HashMap::new(), passives: HashMap::new(), next_token: 1 }
     }
 
     /// Takes one request.
@@ -176,6 +192,19 @@ impl<'a> Dispatcher<'a> {
             Request::Load { handle, id, store } => {
                 let device = self.adapter.load(&id, store.as_ref())?;
                 self.seat(handle, device)
+            }
+            Request::Passive { handle, start } => {
+                let passive = self.adapter.passive(&start)?;
+                if self.passives.contains_key(&handle) {
+                    return Err(Error::bad_request(format!("there is a passive device `{handle}` already")));
+                }
+                self.passives.insert(handle, passive);
+                Ok(Reply::Ok(Box::new(Answer::Done {})))
+            }
+            Request::Deliver { handle, delivery } => {
+                let passive = self.passives.get_mut(&handle);
+                let passive = passive.ok_or_else(|| Error::bad_request(format!("no passive device `{handle}`")))?;
+                Ok(Reply::Ok(Box::new(Answer::Delivered(Box::new(passive.deliver(&delivery)?)))))
             }
             Request::Stance { handle, stance } => {
                 self.find(&handle)?.device.notebook().set_stance(stance);

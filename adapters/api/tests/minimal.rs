@@ -40,6 +40,7 @@ fn what_it_declares_unsupported_it_answers_so() {
         (Capability::RatchetTree, Call::RatchetTree { group: nothing }),
         (Capability::Persistence, Call::Store {}),
         (Capability::StateExport, Call::ExportState {}),
+        (Capability::StandardKeys, Call::StandardKeys {}),
     ] {
         let reply = dispatcher.handle(Frame { id: 2, request: Request::Call { handle: handle.clone(), call } }).reply;
         let refused = matches!(reply, Reply::Error(error) if error.class == ErrorClass::Unsupported);

@@ -39,6 +39,22 @@ impl AddressBook {
     }
 }
 
+/// An address as text: `NAME.DEVICE`, where the name may have dots of its own and the device is a number from 1 to 127
+/// without leading zeros. The library writes this form and does not read it.
+///
+/// # Errors
+/// `BadRequest` for anything else.
+pub(crate) fn parse(text: &str) -> Result<ProtocolAddress, Error> {
+    let address = text.rsplit_once('.').filter(|(name, _)| !name.is_empty()).and_then(|(name, number)| {
+        let number = Number::try_from(number.parse::<u32>().ok()?).ok()?;
+        Some(ProtocolAddress::new(name.to_owned(), number))
+    });
+    // One device has one spelling: `+1` and `01` are numbers, too.
+    address.filter(|address| address.to_string() == text).ok_or_else(|| {
+        Error::bad_request(format!("`{text}` is not an address: expected NAME.DEVICE, the device from 1 to {NUMBERS}"))
+    })
+}
+
 /// The addresses a device may have, the best first.
 fn candidates(device: &DeviceId) -> impl Iterator<Item = ProtocolAddress> + '_ {
     // FNV-1a: short, and the same in every language.
@@ -71,5 +87,17 @@ mod tests {
         }
         assert!(book.address(&DeviceId::new("bob", "one too many")).is_err());
         assert!(book.address(&DeviceId::new("carol", "phone")).is_ok());
+    }
+
+    #[test]
+    fn an_address_is_read_as_it_is_written_and_in_no_other_form() {
+        for device in [DeviceId::new("bob", "phone"), DeviceId::new("bob.b", "tablet"), DeviceId::new(".", "phone")] {
+            let address = AddressBook::default().address(&device).unwrap();
+            assert_eq!(parse(&address.to_string()).unwrap(), address);
+        }
+        assert_eq!(parse("bob.127").unwrap().to_string(), "bob.127");
+        for text in ["", "bob", "bob.", ".1", "bob.0", "bob.128", "bob.01", "bob.+1", "bob.-1", "bob.1 ", "bob.x"] {
+            assert_eq!(parse(text).unwrap_err().class, e2esm_adapter::ErrorClass::BadRequest, "{text}");
+        }
     }
 }

@@ -11,6 +11,7 @@ mod address;
 mod bundle;
 mod error;
 mod groups;
+mod passive;
 mod signal;
 mod state;
 mod stores;

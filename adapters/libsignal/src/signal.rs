@@ -1,11 +1,11 @@
 //! One device's keys: [`Primitives`] over libsignal.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use e2esm_adapter::{
     Authorisation, Bundle, Bytes, Capability, Description, DeviceId, Error, Event, Fingerprint, FingerprintKind,
-    GroupId, Identity, LinkRequest, Notebook,
+    GroupId, Identity, LinkRequest, Notebook, Passive, Protocol, Start,
 };
 use e2esm_sender_keys::{Primitives, Sealed};
 use libsignal_protocol::{
@@ -22,6 +22,7 @@ use crate::address::AddressBook;
 use crate::bundle::{WireBundle, WireKey};
 use crate::error::{at_once, classify, malformed};
 use crate::groups::Drawer;
+use crate::passive::{self, Receiver};
 use crate::state::State;
 use crate::stores::{Identities, KyberPreKeys, PreKeys, Sessions, SignedPreKeys, identity};
 
@@ -30,7 +31,7 @@ const FINGERPRINT_ITERATIONS: u32 = 5200;
 /// The version of the format for scanning, which does not bear on the digits.
 const FINGERPRINT_VERSION: u32 = 2;
 /// Registration ids have 14 bits, and 0 says that there is none.
-const REGISTRATION_IDS: std::ops::RangeInclusive<u32> = 1..=0x3fff;
+pub(crate) const REGISTRATION_IDS: std::ops::RangeInclusive<u32> = 1..=0x3fff;
 
 /// The randomness that libsignal takes as a parameter.
 pub(crate) fn rng() -> impl CryptoRng + Rng {
@@ -87,6 +88,25 @@ impl Signal {
     }
 }
 
+/// What two people compare: 60 digits, the same at both ends. The stable identifiers are the names, as UTF-8.
+///
+/// # Errors
+/// `Internal` where the library fails.
+pub(crate) fn safety_number(
+    (own_name, own_key): (&str, &IdentityKey),
+    (their_name, their_key): (&str, &IdentityKey),
+) -> Result<String, Error> {
+    let fingerprint = libsignal_protocol::Fingerprint::new(
+        FINGERPRINT_VERSION,
+        FINGERPRINT_ITERATIONS,
+        own_name.as_bytes(),
+        own_key,
+        their_name.as_bytes(),
+        their_key,
+    );
+    fingerprint.and_then(|fingerprint| fingerprint.display_string()).map_err(Error::internal)
+}
+
 /// What is held about one peer.
 pub(crate) struct Peer {
     session: Option<SessionRecord>,
@@ -117,6 +137,7 @@ impl Primitives for Signal {
             crypto_provider: "curve25519-dalek, libcrux-ml-kem, RustCrypto".into(),
             configuration: configuration.map(|(name, value)| (name.into(), value.into())).into(),
             group_object: false,
+            recorded: BTreeSet::from([Protocol::Signal]),
             unsupported: unsupported.map(|(capability, reason)| (capability, reason.into())).into(),
         }
     }
@@ -151,6 +172,14 @@ impl Primitives for Signal {
 
     fn restore(id: &DeviceId, state: State) -> Result<Self, Error> {
         state.restore(id)
+    }
+
+    fn passive(start: &Start) -> Result<Box<dyn Passive>, Error> {
+        Ok(Box::new(Receiver::start(start)?))
+    }
+
+    fn standard_keys(&mut self) -> Result<Start, Error> {
+        passive::standard_keys(self)
     }
 
     fn notebook(&self) -> &Notebook {
@@ -333,15 +362,8 @@ impl Primitives for Signal {
 
     fn fingerprint(&mut self, peer: &DeviceId) -> Result<Fingerprint, Error> {
         let theirs = self.known(peer).ok_or_else(|| Error::bad_request(format!("no identity of {peer} is known")))?;
-        let fingerprint = libsignal_protocol::Fingerprint::new(
-            FINGERPRINT_VERSION,
-            FINGERPRINT_ITERATIONS,
-            self.id.user.0.as_bytes(),
-            self.identities.own.identity_key(),
-            peer.user.0.as_bytes(),
-            theirs,
-        );
-        let value = fingerprint.and_then(|fingerprint| fingerprint.display_string()).map_err(Error::internal)?;
+        let own = self.identities.own.identity_key();
+        let value = safety_number((&self.id.user.0, own), (&peer.user.0, theirs))?;
         Ok(Fingerprint { kind: FingerprintKind::SafetyNumber, value })
     }
 

@@ -1,8 +1,8 @@
 //! What the adapter says about itself, and how it makes devices.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use e2esm_adapter::{Adapter, Capability, Description, Device, DeviceId, Error};
+use e2esm_adapter::{Adapter, Capability, Description, Device, DeviceId, Error, Protocol};
 use mls_rs::{CipherSuite, CryptoProvider};
 
 use crate::device::MlsRsDevice;
@@ -62,6 +62,7 @@ where
             crypto_provider: self.crypto.to_owned(),
             configuration: configuration.map(|(name, value)| (name.to_owned(), value.to_owned())).into(),
             group_object: true,
+            recorded: BTreeSet::from([Protocol::Mls]),
             unsupported: BTreeMap::from(unsupported.map(|(capability, reason)| (capability, reason.to_owned()))),
         }
     }

@@ -63,6 +63,7 @@ fn probes(capability: Capability) -> Vec<Call> {
         ],
         Capability::Fingerprint => vec![Call::Fingerprint { group: group(), peer: id("zoe") }],
         Capability::StateExport => vec![Call::ExportState {}],
+        Capability::StandardKeys => vec![Call::StandardKeys {}],
         Capability::Persistence => vec![Call::Store {}],
         Capability::RatchetTree => vec![
             Call::TreeInWelcome { group: group(), inside: false },

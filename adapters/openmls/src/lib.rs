@@ -19,10 +19,10 @@ mod relabel;
 mod state;
 mod thief;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::marker::PhantomData;
 
-use e2esm_adapter::{Adapter, Capability, Description, Device, DeviceId, Error};
+use e2esm_adapter::{Adapter, Capability, Description, Device, DeviceId, Error, Protocol};
 use openmls_libcrux_crypto::CryptoProvider as Libcrux;
 use openmls_rust_crypto::RustCrypto;
 
@@ -49,6 +49,7 @@ impl<C: Backend> Adapter for OpenMls<C> {
             crypto_provider: C::PROVIDER.to_owned(),
             configuration: configuration(),
             group_object: true,
+            recorded: BTreeSet::from([Protocol::Mls]),
             unsupported: BTreeMap::from([
                 (Capability::KeyDistribution, no_sender_keys.to_owned()),
                 (

@@ -2,7 +2,7 @@
 
 use std::marker::PhantomData;
 
-use e2esm_adapter::{Adapter, Capability, Description, Device, DeviceId, Error};
+use e2esm_adapter::{Adapter, Capability, Description, Device, DeviceId, Error, Passive, Start};
 
 use crate::device::GroupDevice;
 use crate::primitives::Primitives;
@@ -76,6 +76,10 @@ impl<P: Primitives> Adapter for GroupAdapter<P> {
     fn restore(&self, id: &DeviceId, state: &[u8]) -> Result<Box<dyn Device>, Error> {
         claims::<P>(Capability::StateExport)?;
         Ok(Box::new(GroupDevice::<P>::restore(id, state)?))
+    }
+
+    fn passive(&self, start: &Start) -> Result<Box<dyn Passive>, Error> {
+        P::passive(start)
     }
 
     fn load(&self, id: &DeviceId, store: &[u8]) -> Result<Box<dyn Device>, Error> {

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use e2esm_adapter::{
     Address, Authorisation, Bundle, Bytes, Capability, Change, DecisionPoint, Device, DeviceId, Error, ErrorClass,
     Event, Fact, Fault, Fingerprint, Forged, Forgery, GroupId, Identity, LinkRequest, Message, Notebook, Output,
-    Packet, PacketKind, Roster,
+    Packet, PacketKind, Roster, Start,
 };
 use serde::{Deserialize, Serialize};
 
@@ -623,6 +623,11 @@ impl<P: Primitives> Device for GroupDevice<P> {
     fn store(&mut self) -> Result<Bytes, Error> {
         claims::<P>(Capability::Persistence)?;
         postcard::to_stdvec(&self.state()?).map(Bytes::from).map_err(Error::internal)
+    }
+
+    fn standard_keys(&mut self) -> Result<Start, Error> {
+        claims::<P>(Capability::StandardKeys)?;
+        self.primitives.standard_keys()
     }
 
     fn export_state(&mut self) -> Result<Bytes, Error> {

@@ -16,6 +16,7 @@
 
 use e2esm_adapter::{
     Authorisation, Bundle, Bytes, Description, DeviceId, Error, Fingerprint, GroupId, Identity, LinkRequest, Notebook,
+    Passive, Start,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -70,6 +71,19 @@ pub trait Primitives: Send + Sized + 'static {
     /// # Errors
     /// `BadRequest` where the library cannot read its own part of it.
     fn restore(id: &DeviceId, state: Self::State) -> Result<Self, Error>;
+
+    /// See [`Adapter::passive`](e2esm_adapter::Adapter::passive): the library's own sessions and sender keys, without the
+    /// group management.
+    ///
+    /// # Errors
+    /// `Unsupported` for another protocol; `BadRequest` for keys that are none.
+    fn passive(start: &Start) -> Result<Box<dyn Passive>, Error>;
+
+    /// See [`Device::standard_keys`](e2esm_adapter::Device::standard_keys).
+    ///
+    /// # Errors
+    /// `Internal` where the library fails.
+    fn standard_keys(&mut self) -> Result<Start, Error>;
 
     /// Where questions go and events are kept.
     fn notebook(&self) -> &Notebook;

@@ -1,11 +1,11 @@
 //! vodozemac as [`Primitives`], and the places where it hands a decision to its caller.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use e2esm_account::Account;
 use e2esm_adapter::{
     Authorisation, Bundle, Bytes, DecisionPoint, Description, DeviceId, Error, Event, Fact, Fingerprint,
-    FingerprintKind, GroupId, Identity, LinkRequest, Notebook,
+    FingerprintKind, GroupId, Identity, LinkRequest, Notebook, Passive, Protocol, Start,
 };
 use e2esm_sender_keys::{HandedOn, Primitives, Sealed};
 use serde::{Deserialize, Serialize};
@@ -121,6 +121,7 @@ impl Primitives for Vodozemac {
             crypto_provider: "RustCrypto and dalek".to_owned(),
             configuration: configuration.map(|(name, value)| (name.to_owned(), value.to_owned())).into(),
             group_object: false,
+            recorded: BTreeSet::from([Protocol::Olm, Protocol::Megolm]),
             unsupported: BTreeMap::new(),
         }
     }
