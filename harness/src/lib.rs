@@ -5,7 +5,7 @@
 //! process in which an implementation lives, [`registry`] the one place that knows which are built in, and [`rogues`] the
 //! suite's test of itself. Beside it stands [`mod@bench`], which asks the same implementations what their operations cost, and
 //! [`compare`], which says what has changed.
-//! `harness/README.md` is the tour.
+//! [`recorded`] makes and plays the vectors that are bytes. `harness/README.md` is the tour.
 
 pub mod bench;
 pub mod compare;
@@ -13,6 +13,7 @@ pub mod divergence;
 pub mod evidence;
 pub mod policy;
 pub mod probe;
+pub mod recorded;
 pub mod registry;
 pub mod report;
 pub mod results;

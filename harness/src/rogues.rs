@@ -8,10 +8,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use e2esm_adapter::Adapter;
+use e2esm_adapter::{Adapter, Protocol};
+use e2esm_playback::Recorded;
 use e2esm_rogues::Rogue;
+use e2esm_rogues::passive::PassiveRogue;
 use serde::Serialize;
 
+use crate::recorded::{self, Agreement};
 use crate::registry;
 use crate::scenario::{Layer, Stop};
 use crate::suite::{Column, Row, Settings, Target, run};
@@ -23,8 +26,16 @@ pub fn all() -> Vec<Rogue> {
     e2esm_rogues::rogues().into_iter().filter(|rogue| registry::find(rogue.base).is_some()).collect()
 }
 
+/// Those that only receive and whose base is built in.
+pub fn passive() -> Vec<PassiveRogue> {
+    e2esm_rogues::passive_rogues().into_iter().filter(|rogue| registry::find(rogue.base).is_some()).collect()
+}
+
 /// The rogue of that name, over its base.
 pub fn find(name: &str) -> Option<Box<dyn Adapter>> {
+    if let Some(rogue) = passive().into_iter().find(|rogue| rogue.name == name) {
+        return Some(rogue.over(registry::find(rogue.base)?));
+    }
     let rogue = all().into_iter().find(|rogue| rogue.name == name)?;
     Some(rogue.over(registry::find(rogue.base)?))
 }
@@ -40,7 +51,7 @@ pub struct Matrix {
 }
 
 /// What the suite learns about itself.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Findings {
     /// Flawed implementations that no scenario caught, or not the ones that must.
     pub missed_flaws: Vec<String>,
@@ -189,5 +200,70 @@ impl Matrix {
     /// The layers at which a vector catches a rogue.
     pub fn layers(&self, rogue: &Rogue, column: &Column, vector: &str) -> Vec<Layer> {
         column.rows.iter().filter(|row| row.vector == vector && self.accuses(rogue, row)).map(|row| row.layer).collect()
+    }
+}
+
+/// What the passive rogues did with the recorded vectors.
+pub struct RecordedMatrix {
+    /// The rogues, in the order of the table.
+    pub rogues: Vec<PassiveRogue>,
+    /// For each, in the same order, the vectors of which its base keeps every promise and it does not.
+    pub caught_by: Vec<Vec<String>>,
+}
+
+/// Plays recorded vectors on passive rogues and their bases. `done` is called after each vector.
+pub fn play_recorded(
+    program: &Path,
+    rogues: Vec<PassiveRogue>,
+    vectors: &[Recorded],
+    settings: &Settings,
+    done: &(dyn Fn() + Sync),
+) -> RecordedMatrix {
+    let bases: BTreeSet<&str> = rogues.iter().map(|rogue| rogue.base).collect();
+    let mut targets: Vec<_> = rogues.iter().map(|rogue| Target::rogue(program.to_owned(), rogue.name)).collect();
+    targets.extend(bases.iter().map(|base| Target::built_in(program.to_owned(), base)));
+    let columns = recorded::verify(&targets, vectors, settings.limits, settings.jobs, done);
+    let good = |name: &str, place: usize| {
+        let column = columns.iter().find(|column| column.name == name)?;
+        let (agreement, _) = column.rows.get(place)?.judge(&vectors[place], &column.implementation());
+        match agreement {
+            Agreement::Agrees | Agreement::Known => Some(true),
+            Agreement::Disagrees | Agreement::Error => Some(false),
+            Agreement::Unsupported => None,
+        }
+    };
+    let caught_by = rogues.iter().map(|rogue| {
+        let places = (0..vectors.len())
+            .filter(|&place| good(rogue.base, place) == Some(true) && good(rogue.name, place) == Some(false));
+        places.map(|place| vectors[place].id.clone()).collect()
+    });
+    let caught_by = caught_by.collect();
+    RecordedMatrix { rogues, caught_by }
+}
+
+impl RecordedMatrix {
+    /// Adds what there is to mend.
+    pub fn add_to(&self, findings: &mut Findings, vectors: &[Recorded]) {
+        for (rogue, caught) in self.rogues.iter().zip(&self.caught_by) {
+            if rogue.sound {
+                let accused = caught.iter().map(|vector| format!("{}: recorded/{vector}", rogue.name));
+                findings.wrong_accusations.extend(accused);
+                continue;
+            }
+            for must in rogue.caught_by.iter().filter(|must| !caught.iter().any(|vector| vector.starts_with(**must))) {
+                findings.missed_flaws.push(format!("{}: no vector of recorded/{must} catches it", rogue.name));
+            }
+        }
+        let flawed = self.rogues.iter().zip(&self.caught_by).filter(|(rogue, _)| !rogue.sound);
+        let failed: BTreeSet<&String> = flawed.flat_map(|(_, caught)| caught).collect();
+        let protocols: BTreeSet<Protocol> = self
+            .rogues
+            .iter()
+            .filter_map(|rogue| registry::find(rogue.base))
+            .flat_map(|base| base.describe().recorded)
+            .collect();
+        let played = vectors.iter().filter(|vector| protocols.contains(&vector.protocol));
+        let idle = played.filter(|vector| !failed.contains(&vector.id));
+        findings.idle_vectors.extend(idle.map(|vector| format!("recorded/{}", vector.id)));
     }
 }

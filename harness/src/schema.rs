@@ -6,6 +6,8 @@ use schemars::Schema;
 pub fn all() -> Vec<(&'static str, Schema)> {
     vec![
         ("vectors/schema/vector.json", schemars::schema_for!(crate::vector::Vector)),
+        ("vectors/schema/recorded.json", schemars::schema_for!(e2esm_playback::Recorded)),
+        ("vectors/schema/collection.json", schemars::schema_for!(e2esm_playback::Collection)),
         ("vectors/schema/requirements.json", schemars::schema_for!(Vec<crate::vector::load::Requirement>)),
         ("results/schema/results.json", schemars::schema_for!(crate::results::Results)),
         ("results/schema/benchmarks.json", schemars::schema_for!(crate::bench::document::Benchmarks)),

@@ -10,8 +10,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use e2esm_adapter::{
-    Answer, Call, Description, DeviceId, Error, Event, Fact, Frame, PROTOCOL_VERSION, Reply, ReplyFrame, Request,
-    Stance,
+    Answer, Call, Delivered, Delivery, Description, DeviceId, Error, Event, Fact, Frame, PROTOCOL_VERSION, Reply,
+    ReplyFrame, Request, Stance, Start,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -193,6 +193,30 @@ impl Worker {
     pub fn stance(&mut self, handle: &DeviceId, stance: Stance) -> Result<(), Failure> {
         self.done(Request::Stance { handle: handle.to_string(), stance })?
             .map_err(|error| Failure::Nonsense { reason: format!("it refused a stance: {error}") })
+    }
+
+    /// Makes a device that only receives.
+    ///
+    /// # Errors
+    /// A [`Failure`]; the inner error is the adapter's refusal.
+    pub fn passive(&mut self, handle: &str, start: &Start) -> Result<Result<(), Error>, Failure> {
+        self.done(Request::Passive { handle: handle.to_owned(), start: Box::new(start.clone()) })
+    }
+
+    /// Delivers something to such a device.
+    ///
+    /// # Errors
+    /// A [`Failure`]; the inner error is the device's refusal.
+    pub fn deliver(&mut self, handle: &str, delivery: &Delivery) -> Result<Result<Delivered, Error>, Failure> {
+        let request = Request::Deliver { handle: handle.to_owned(), delivery: Box::new(delivery.clone()) };
+        match self.request(request)?.reply {
+            Reply::Ok(answer) => match *answer {
+                Answer::Delivered(delivered) => Ok(Ok(*delivered)),
+                other => Err(unexpected("a delivery", &Reply::Ok(Box::new(other)))),
+            },
+            Reply::Error(error) => Ok(Err(error)),
+            other => Err(unexpected("a delivery", &other)),
+        }
     }
 
     fn done(&mut self, request: Request) -> Result<Result<(), Error>, Failure> {

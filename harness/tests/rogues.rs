@@ -37,6 +37,17 @@ fn flawed_implementations_are_caught_sound_ones_are_not_and_every_negative_check
     assert!(negative > 30, "only {negative} negative checks: were the vectors loaded?");
 }
 
+/// The same for devices that only receive: no flaw among them is missed, and nobody is accused wrongly.
+#[test]
+fn every_passive_rogue_is_caught_by_a_recorded_vector() {
+    let program = Path::new(env!("CARGO_BIN_EXE_e2esm"));
+    let vectors = e2esm::recorded::embedded().expect("the embedded vectors are well-formed");
+    let matrix = rogues::play_recorded(program, rogues::passive(), &vectors, &settings(), &|| {});
+    let mut findings = rogues::Findings::default();
+    matrix.add_to(&mut findings, &vectors);
+    assert!(findings.is_clean(), "{findings:#?}");
+}
+
 #[test]
 fn a_lost_process_ends_as_rows_that_say_how() {
     let vectors: Vec<_> = embedded()

@@ -9,7 +9,7 @@ use crate::describe::Description;
 use crate::error::Error;
 use crate::ids::{Bytes, DeviceId, GroupId};
 use crate::packet::{Authorisation, Bundle, Change, Fingerprint, Identity, LinkRequest, Output, Packet, Roster};
-use crate::recorded::{Delivered, Passive, Start};
+use crate::recorded::{Delivered, Delivery, Passive, Start};
 
 /// An implementation in one configuration: makes devices.
 pub trait Adapter: Send + Sync {
@@ -264,6 +264,16 @@ pub trait Device: Send {
         Err(Error::unsupported("standard_keys"))
     }
 
+    /// What the latest [`receive`](Self::receive) brought to the library itself, as deliveries to a passive device: the packet, and
+    /// a key that came out of it, which the group management handed on to the library. Capability `standard_keys`; an
+    /// implementation whose packets are the library's own bytes leaves it as it is.
+    ///
+    /// # Errors
+    /// `Unsupported` by default.
+    fn transcript(&mut self) -> Result<Vec<Delivery>, Error> {
+        Err(Error::unsupported("transcript: packets are the library's own"))
+    }
+
     /// The whole secret state, account key included: what a thief copies.
     ///
     /// # Errors
@@ -329,6 +339,7 @@ pub trait Device: Send {
             }
             Call::Store {} => Answer::Bytes(self.store()?),
             Call::StandardKeys {} => Answer::Start(Box::new(self.standard_keys()?)),
+            Call::Transcript {} => Answer::Deliveries(self.transcript()?),
             Call::ExportState {} => Answer::Bytes(self.export_state()?),
             Call::Misbehave { fault } => {
                 self.misbehave(fault)?;
@@ -367,6 +378,7 @@ pub enum Call {
     JoinWithTree { welcome: Packet, ratchet_tree: Bytes },
     Store {},
     StandardKeys {},
+    Transcript {},
     ExportState {},
     Misbehave { fault: Fault },
     Craft { forgery: Forgery },
@@ -399,6 +411,7 @@ impl Call {
             Self::JoinWithTree { .. } => "join_with_tree",
             Self::Store {} => "store",
             Self::StandardKeys {} => "standard_keys",
+            Self::Transcript {} => "transcript",
             Self::ExportState {} => "export_state",
             Self::Misbehave { .. } => "misbehave",
             Self::Craft { .. } => "craft",
@@ -424,4 +437,5 @@ pub enum Answer {
     Forged(Forged),
     Start(Box<Start>),
     Delivered(Box<Delivered>),
+    Deliveries(Vec<Delivery>),
 }

@@ -11,8 +11,8 @@ use e2esm_adapter::{
     Start,
 };
 use libsignal_protocol::{
-    CiphertextMessage, Direction, GenericSignedPreKey, IdentityKey, IdentityKeyPair, IdentityKeyStore,
-    InMemIdentityKeyStore, KeyPair, KyberPreKeyRecord, PreKeyRecord, PreKeySignalMessage, PrivateKey, ProtocolAddress,
+    CiphertextMessage, GenericSignedPreKey, IdentityKey, IdentityKeyPair, IdentityKeyStore, InMemIdentityKeyStore,
+    KeyPair, KyberPreKeyRecord, PreKeyRecord, PreKeySignalMessage, PrivateKey, ProtocolAddress,
     SenderKeyDistributionMessage, SignalMessage, SignedPreKeyRecord, Timestamp, group_decrypt, kem, message_decrypt,
     process_sender_key_distribution_message,
 };

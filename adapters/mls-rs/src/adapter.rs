@@ -2,10 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use e2esm_adapter::{Adapter, Capability, Description, Device, DeviceId, Error, Protocol};
+use e2esm_adapter::{Adapter, Capability, Description, Device, DeviceId, Error, Passive, Protocol, Start};
 use mls_rs::{CipherSuite, CryptoProvider};
 
 use crate::device::MlsRsDevice;
+use crate::passive::MlsRsPassive;
 use crate::state::State;
 
 /// mls-rs over one crypto provider.
@@ -54,6 +55,7 @@ where
             protocol: "MLS (RFC 9420)".to_owned(),
             cipher_suite: match self.suite {
                 CipherSuite::CURVE25519_AES128 => "MLS_128_DHKEMX25519_AES128GCM_SHA256_Ed25519 (0x0001)".to_owned(),
+                CipherSuite::P256_AES128 => "MLS_128_DHKEMP256_AES128GCM_SHA256_P256 (0x0002)".to_owned(),
                 CipherSuite::CURVE25519_CHACHA => {
                     "MLS_128_DHKEMX25519_CHACHA20POLY1305_SHA256_Ed25519 (0x0003)".to_owned()
                 }
@@ -77,6 +79,13 @@ where
 
     fn load(&self, id: &DeviceId, store: &[u8]) -> Result<Box<dyn Device>, Error> {
         Ok(Box::new(MlsRsDevice::restore(&self.provider, self.suite, id, State::from_store(store)?)?))
+    }
+
+    fn passive(&self, start: &Start) -> Result<Box<dyn Passive>, Error> {
+        match start {
+            Start::Mls(start) => Ok(Box::new(MlsRsPassive::new(&self.provider, start)?)),
+            other => Err(Error::unsupported(format!("a start of {}", other.protocol().label()))),
+        }
     }
 
     fn metered(&self) -> bool {

@@ -15,6 +15,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use e2esm_adapter::{Primitive, metered};
 use mls_rs::crypto::{HpkeCiphertext, HpkePsk, HpkePublicKey, HpkeSecretKey, SignaturePublicKey, SignatureSecretKey};
 use mls_rs::error::{AnyError, IntoAnyError};
+use mls_rs::mls_rs_codec::byte_vec;
 use mls_rs::{CipherSuite, CipherSuiteProvider, CryptoProvider};
 use zeroize::Zeroizing;
 
@@ -142,21 +143,29 @@ fn at<E: IntoAnyError>(operation: Operation) -> impl FnOnce(E) -> CryptoFailure 
     move |error| CryptoFailure { operation, source: error.into_any_error() }
 }
 
+/// The length in bytes of a SHA-256 hash: of all suites that devices are made for.
+const HASH: usize = 32;
+
 /// Whether bytes to be signed bear this label: one byte of length, then the label (all of them are short).
 fn labelled(data: &[u8], label: &[u8]) -> bool {
     data.get(1..).is_some_and(|data| data.starts_with(label))
 }
 
 /// ParentHashInput (RFC 9420, section 7.9): a key, a hash or nothing, a hash, each with its length. No other input to the
-/// hash has this shape: a TreeHashInput begins with a node type, and a transcript is shorter or longer.
+/// hash has this shape: a TreeHashInput begins with a node type, the label of a reference is shorter, and a transcript begins
+/// with a bare hash.
 fn is_parent_hash_input(data: &[u8]) -> bool {
-    const FIELD: usize = 1 + 32;
-    data.first() == Some(&32) && (data.len() == 2 * FIELD + 1 || data.len() == 3 * FIELD)
+    /// The lengths of a public key on Curve25519 and on P-256.
+    const KEYS: [usize; 2] = [32, 65];
+    let mut rest = data;
+    let mut field = || byte_vec::mls_decode::<Vec<u8>>(&mut rest).map(|field| field.len());
+    let (Ok(key), Ok(parent), Ok(sibling)) = (field(), field(), field()) else { return false };
+    rest.is_empty() && KEYS.contains(&key) && sibling == HASH && (parent == 0 || parent == HASH)
 }
 
 /// The confirmation tag is over a hash alone, the membership tag over a whole message.
 fn is_confirmed_transcript_hash(data: &[u8]) -> bool {
-    data.len() == 32
+    data.len() == HASH
 }
 
 fn flip(mut bytes: Vec<u8>) -> Vec<u8> {

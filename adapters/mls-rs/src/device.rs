@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use e2esm_account::{Account, Credential};
 use e2esm_adapter::{
     Address, Authorisation, Bundle, Bytes, Change, Device, DeviceId, Error, ErrorClass, Event, Fault, Fingerprint,
-    FingerprintKind, Forged, Forgery, GroupId, Identity, KnownGroup, LinkRequest, Message, Notebook, Output, Packet,
-    PacketKind, Roster,
+    FingerprintKind, Forged, Forgery, GroupId, Identity, KnownGroup, LinkRequest, Message, MlsStart, Notebook, Output,
+    Packet, PacketKind, Roster, Start,
 };
 use mls_rs::crypto::{SignaturePublicKey, SignatureSecretKey};
 use mls_rs::error::MlsError;
@@ -25,6 +25,7 @@ use crate::error::translate;
 use crate::forge::{parallel_group, parallel_info};
 use crate::membership::{Membership, Pending};
 use crate::relabel::Relabelling;
+use crate::standard;
 use crate::state::{PendingRecord, Stash, State, Storage};
 
 /// One user's one client.
@@ -529,6 +530,19 @@ impl<P: CryptoProvider + Clone + 'static> Device for MlsRsDevice<P> {
 
     fn store(&mut self) -> Result<Bytes, Error> {
         self.state()?.to_store()
+    }
+
+    fn standard_keys(&mut self) -> Result<Start, Error> {
+        let suite = self.provider.suite();
+        let stored = self.stores.key_packages.key_packages();
+        let mut key_packages: Vec<_> = stored.iter().map(|(_, data)| standard::published(suite, data)).collect();
+        key_packages.sort();
+        Ok(Start::Mls(MlsStart {
+            cipher_suite: suite.into(),
+            signature_priv: standard::signature_private(suite, &self.keys.secret),
+            key_packages,
+            external_psks: Vec::new(),
+        }))
     }
 
     fn export_state(&mut self) -> Result<Bytes, Error> {

@@ -29,6 +29,8 @@ pub(crate) fn translate(error: MlsError) -> Error {
         | MlsError::PubKeyMismatch => AuthFailed,
         MlsError::WelcomeKeyPackageNotFound
         | MlsError::KeyMissing(_)
+        | MlsError::MissingRequiredPsk
+        | MlsError::OldGroupStateNotFound
         | MlsError::InvalidFutureGeneration(_)
         | MlsError::InvalidLeafConsumption
         | MlsError::UpdateErrorNoSecretKey

@@ -3,7 +3,8 @@
 //! Everything is translation: groups, epochs, key packages and the checks on them are mls-rs's; the decisions that mls-rs
 //! hands to its application go to the device's notebook, at the two places where it asks for them (module `decisions`). The
 //! attackers use the same library: an insider's cryptography is bent underneath it (`bent`, `relabel`), an outsider
-//! lets it play a group of its own (`forge`).
+//! lets it play a group of its own (`forge`). Recorded vectors are played to a device that asks nobody (`passive`), from
+//! private keys in their standards' form (`standard`).
 
 mod adapter;
 mod bent;
@@ -13,7 +14,9 @@ mod device;
 mod error;
 mod forge;
 mod membership;
+mod passive;
 mod relabel;
+mod standard;
 mod state;
 
 use e2esm_adapter::Adapter;
@@ -39,4 +42,15 @@ pub fn adapters() -> Vec<Box<dyn Adapter>> {
 pub fn other_suite() -> Box<dyn Adapter> {
     let suite = CipherSuite::CURVE25519_CHACHA;
     Box::new(MlsRs::new("mls-rs-rustcrypto-chacha20", RUSTCRYPTO, RustCryptoProvider::new(), suite))
+}
+
+/// mls-rs over RustCrypto with each cipher suite that recorded vectors are made for: 0x0001, 0x0002 and 0x0003, in this
+/// order.
+pub fn recording() -> Vec<Box<dyn Adapter>> {
+    let rustcrypto = |name, suite| MlsRs::new(name, RUSTCRYPTO, RustCryptoProvider::new(), suite);
+    vec![
+        Box::new(rustcrypto("mls-rs-rustcrypto", CipherSuite::CURVE25519_AES128)),
+        Box::new(rustcrypto("mls-rs-rustcrypto-p256", CipherSuite::P256_AES128)),
+        other_suite(),
+    ]
 }

@@ -6,15 +6,15 @@ use e2esm_account::Account;
 use e2esm_adapter::{
     Address, Authorisation, Bundle, Bytes, Change, DecisionPoint, Device, DeviceId, Error, ErrorClass, Event, Fault,
     Fingerprint, FingerprintKind, Forged, Forgery, GroupId, Identity, LinkRequest, Message, Notebook, Output, Packet,
-    PacketKind, Roster,
+    PacketKind, Roster, Start,
 };
 use openmls::group::{GroupId as MlsGroupId, MlsGroup, QueuedProposal, StagedCommit, StagedWelcome};
 use openmls::messages::group_info::VerifiableGroupInfo;
 use openmls::prelude::tls_codec::{DeserializeBytes, Serialize as _};
 use openmls::prelude::{
     ContentType, KeyPackage, KeyPackageBundle, KeyPackageRef, LeafNodeIndex, LeafNodeParameters, MlsMessageBodyIn,
-    MlsMessageIn, MlsMessageOut, ProcessedMessageContent, ProtocolMessage, ProtocolVersion, RatchetTreeIn, Sender,
-    Welcome,
+    MlsMessageIn, MlsMessageOut, ProcessedMessage, ProcessedMessageContent, ProtocolMessage, ProtocolVersion,
+    RatchetTreeIn, Sender, Welcome,
 };
 use openmls_rust_crypto::MemoryStorage;
 use openmls_traits::OpenMlsProvider;
@@ -27,7 +27,7 @@ use crate::effects::{Effects, Points, STAGED_COMMIT, identity};
 use crate::errors::refused;
 use crate::meter::SignatureKey;
 use crate::provider::{Backend, Parts, Provider, create_config, join_config, key_package};
-use crate::{outsider, relabel, thief};
+use crate::{outsider, relabel, standard, thief};
 
 /// The keys in a bundle, before it is put into a commit.
 const ADDING: DecisionPoint = DecisionPoint::library("CommitBuilder::propose_adds");
@@ -54,7 +54,7 @@ impl Seat {
     }
 
     fn member(&self) -> Result<(), Error> {
-        if self.removed { Err(Error::new(ErrorClass::NotMember, "this device has been removed")) } else { Ok(()) }
+        if self.removed { Err(removed()) } else { Ok(()) }
     }
 }
 
@@ -517,6 +517,10 @@ impl<C: Backend> Device for OpenMlsDevice<C> {
         self.stored()
     }
 
+    fn standard_keys(&mut self) -> Result<Start, Error> {
+        standard::exported(&self.provider, &self.signer).map(Start::Mls)
+    }
+
     fn export_state(&mut self) -> Result<Bytes, Error> {
         self.exported()
     }
@@ -552,18 +556,9 @@ fn open<C: Backend>(
     if message.content_type() != expected {
         return Err(Error::bad_request(format!("a {} packet with other content", packet.kind.label())));
     }
-    let earlier = message.epoch() < seat.group.epoch();
-    let doing = format!("processing a {}", packet.kind.label());
     let own = (stolen.is_some() && expected == ContentType::Application).then(|| message.clone());
-    let processed = seat.group.process_message(provider, message).map_err(|error| {
-        let error = refused(&doing)(error);
-        // The library says of an epoch whose keys are gone what it says of a message whose key is gone.
-        if earlier && error.class == ErrorClass::NoKey {
-            Error { class: ErrorClass::StaleEpoch, ..error }
-        } else {
-            error
-        }
-    })?;
+    let doing = format!("processing a {}", packet.kind.label());
+    let processed = process_message(&mut seat.group, provider, message, &doing)?;
     let (sender, credential) = (processed.sender().clone(), processed.credential().clone());
     Ok(match processed.into_content() {
         ProcessedMessageContent::ApplicationMessage(message) => Processed::Message(Message {
@@ -595,6 +590,25 @@ fn open<C: Backend>(
             })?;
             let (group, sender) = (packet.group.clone(), name_in(&credential)?);
             Processed::Message(Message { group, sender, plaintext: plaintext.into() })
+        }
+    })
+}
+
+/// What the library makes of a message; `doing` says what was being done.
+pub(crate) fn process_message<C: Backend>(
+    group: &mut MlsGroup,
+    provider: &Provider<C>,
+    message: ProtocolMessage,
+    doing: &str,
+) -> Result<ProcessedMessage, Error> {
+    let earlier = message.epoch() < group.epoch();
+    group.process_message(provider, message).map_err(|error| {
+        let error = refused(doing)(error);
+        // The library says of an epoch whose keys are gone what it says of a message whose key is gone.
+        if earlier && error.class == ErrorClass::NoKey {
+            Error { class: ErrorClass::StaleEpoch, ..error }
+        } else {
+            error
         }
     })
 }
@@ -694,7 +708,7 @@ pub(crate) fn parse(bytes: &[u8]) -> Result<MlsMessageBodyIn, Error> {
     MlsMessageIn::tls_deserialize_exact_bytes(bytes).map(MlsMessageIn::extract).map_err(malformed)
 }
 
-fn malformed(error: impl std::fmt::Display) -> Error {
+pub(crate) fn malformed(error: impl std::fmt::Display) -> Error {
     Error::bad_request(format!("malformed: {error}"))
 }
 
@@ -708,6 +722,10 @@ fn group_id(id: &MlsGroupId) -> Result<GroupId, Error> {
         .map_err(|_| Error::bad_request("the group's id is not one of this suite's"))
 }
 
-fn unknown(group: &GroupId) -> Error {
+pub(crate) fn unknown(group: impl std::fmt::Display) -> Error {
     Error::bad_request(format!("this device has no group `{group}`"))
+}
+
+pub(crate) fn removed() -> Error {
+    Error::new(ErrorClass::NotMember, "this device has been removed")
 }

@@ -4,6 +4,7 @@
 //! An honest device calls the library as its user manual shows. What only an attacker does lives apart: `bent` (an
 //! insider's faults), `relabel` (an insider under another member's name), `outsider` (forgeries) and `thief` (what a
 //! copied state is good for beyond the library).
+//! A recorded vector's device is `passive`, and the form of the keys that it starts from `standard`.
 //!
 //! `README.md` lists the configuration, the decision points with their sources, and what is unsupported.
 
@@ -14,19 +15,22 @@ mod effects;
 mod errors;
 mod meter;
 mod outsider;
+mod passive;
 mod provider;
 mod relabel;
+mod standard;
 mod state;
 mod thief;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::marker::PhantomData;
 
-use e2esm_adapter::{Adapter, Capability, Description, Device, DeviceId, Error, Protocol};
+use e2esm_adapter::{Adapter, Capability, Description, Device, DeviceId, Error, Passive, Protocol, Start};
 use openmls_libcrux_crypto::CryptoProvider as Libcrux;
 use openmls_rust_crypto::RustCrypto;
 
 use crate::device::OpenMlsDevice;
+use crate::passive::PassiveDevice;
 use crate::provider::{Backend, SUITE_NAME};
 
 /// `openmls-rustcrypto` and `openmls-libcrux`.
@@ -82,6 +86,13 @@ impl<C: Backend> Adapter for OpenMls<C> {
 
     fn load(&self, id: &DeviceId, store: &[u8]) -> Result<Box<dyn Device>, Error> {
         Ok(Box::new(OpenMlsDevice::<C>::load(id, store)?))
+    }
+
+    fn passive(&self, start: &Start) -> Result<Box<dyn Passive>, Error> {
+        match start {
+            Start::Mls(start) => Ok(Box::new(PassiveDevice::<C>::new(start)?)),
+            start => Err(Error::unsupported(format!("this is MLS, not {}", start.protocol().label()))),
+        }
     }
 
     fn metered(&self) -> bool {

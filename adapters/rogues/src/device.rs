@@ -1,6 +1,6 @@
 //! The wrapper: an adapter whose devices let a [`Flaw`] look at each call first.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use e2esm_adapter::{
     Adapter, Answer, Bundle, Call, Capability, Change, Description, Device, DeviceId, Error, GroupId, Identity,
@@ -53,6 +53,8 @@ impl Adapter for RogueAdapter {
             name: self.name.to_owned(),
             implementation: format!("{} with the flaw `{}`", honest.implementation, self.name),
             unsupported: (self.make)().unsupported(honest.unsupported),
+            // What a passive device makes of bytes is `passive`'s: a flaw in what is sent or asked would not show.
+            recorded: BTreeSet::new(),
             ..honest
         }
     }

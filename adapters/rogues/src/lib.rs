@@ -15,6 +15,7 @@ mod exploits;
 mod groups;
 mod history;
 mod never_asks;
+pub mod passive;
 mod process;
 mod reading;
 mod sound;
@@ -49,6 +50,11 @@ impl Rogue {
     pub fn over(&self, base: Box<dyn Adapter>) -> Box<dyn Adapter> {
         Box::new(RogueAdapter::new(self.name, base, self.make))
     }
+}
+
+/// Those that only receive, for the recorded vectors: flawed ones first.
+pub fn passive_rogues() -> Vec<passive::PassiveRogue> {
+    passive::ROGUES.to_vec()
 }
 
 /// All of them: flawed ones first.

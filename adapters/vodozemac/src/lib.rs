@@ -8,6 +8,7 @@ mod error;
 mod keys;
 mod megolm;
 mod olm;
+mod passive;
 mod primitives;
 
 use e2esm_adapter::Adapter;

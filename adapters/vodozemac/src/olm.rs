@@ -8,44 +8,34 @@ use vodozemac::olm::{OlmMessage, PreKeyMessage, Session, SessionPickle};
 
 use crate::error::refused;
 
-/// What is known of a peer. Several sessions may be open at once, when both sides began; as in Matrix, the one that was
-/// last received on is sent on, and it comes first here.
-pub(crate) struct Peer {
-    pub(crate) identity: Identity,
-    sessions: Vec<Session>,
-}
+/// The sessions with one device. Several may be open at once, when both sides began; as in Matrix, the one that was last
+/// received on is sent on, and it comes first here.
+#[derive(Default)]
+pub(crate) struct Sessions(Vec<Session>);
 
-impl Peer {
-    pub(crate) fn new(identity: Identity, session: Session) -> Self {
-        Self { identity, sessions: vec![session] }
+impl Sessions {
+    /// From now on this one is sent on.
+    pub(crate) fn open(&mut self, session: Session) {
+        self.0.insert(0, session);
     }
 
-    /// A new session to send on. Sessions with other device keys are dropped; a device that was vouched for by another
-    /// account key keeps its sessions.
-    pub(crate) fn open(&mut self, identity: Identity, session: Session) {
-        if self.identity.device_key != identity.device_key {
-            self.sessions.clear();
-        }
-        self.identity = identity;
-        self.sessions.insert(0, session);
-    }
-
-    pub(crate) fn encrypt(&mut self, plaintext: &[u8]) -> Result<OlmMessage, Error> {
-        let session = self.sessions.first_mut().ok_or_else(no_session)?;
+    fn encrypt(&mut self, plaintext: &[u8]) -> Result<OlmMessage, Error> {
+        let session = self.0.first_mut().ok_or_else(no_session)?;
         session.encrypt(plaintext).map_err(refused)
     }
 
     /// Whether a session was opened by this very handshake.
-    pub(crate) fn knows(&self, message: &PreKeyMessage) -> bool {
-        self.sessions.iter().any(|session| session.session_keys() == message.session_keys())
+    pub(crate) fn know(&self, message: &PreKeyMessage) -> bool {
+        self.0.iter().any(|session| session.session_keys() == message.session_keys())
     }
 
+    /// Decrypts with the session that can.
     pub(crate) fn decrypt(&mut self, message: &OlmMessage) -> Result<Vec<u8>, Error> {
         let mut refusal = no_session();
-        for index in 0..self.sessions.len() {
-            match self.sessions[index].decrypt(message) {
+        for index in 0..self.0.len() {
+            match self.0[index].decrypt(message) {
                 Ok(plaintext) => {
-                    self.sessions[..=index].rotate_right(1);
+                    self.0[..=index].rotate_right(1);
                     return Ok(plaintext);
                 }
                 // A wrong tag is what any other session says; the session that it was sent on may have better reasons.
@@ -59,10 +49,53 @@ impl Peer {
         Err(refusal)
     }
 
+    pub(crate) fn pickle(&self) -> Vec<SessionPickle> {
+        self.0.iter().map(Session::pickle).collect()
+    }
+
+    pub(crate) fn from_pickle(pickle: Vec<SessionPickle>) -> Self {
+        Self(pickle.into_iter().map(Session::from_pickle).collect())
+    }
+}
+
+/// What is known of a peer.
+pub(crate) struct Peer {
+    pub(crate) identity: Identity,
+    sessions: Sessions,
+}
+
+impl Peer {
+    pub(crate) fn new(identity: Identity, session: Session) -> Self {
+        Self { identity, sessions: Sessions(vec![session]) }
+    }
+
+    /// A new session to send on. Sessions with other device keys are dropped; a device that was vouched for by another
+    /// account key keeps its sessions.
+    pub(crate) fn open(&mut self, identity: Identity, session: Session) {
+        if self.identity.device_key != identity.device_key {
+            self.sessions = Sessions::default();
+        }
+        self.identity = identity;
+        self.sessions.open(session);
+    }
+
+    pub(crate) fn encrypt(&mut self, plaintext: &[u8]) -> Result<OlmMessage, Error> {
+        self.sessions.encrypt(plaintext)
+    }
+
+    /// Whether a session was opened by this very handshake.
+    pub(crate) fn knows(&self, message: &PreKeyMessage) -> bool {
+        self.sessions.know(message)
+    }
+
+    pub(crate) fn decrypt(&mut self, message: &OlmMessage) -> Result<Vec<u8>, Error> {
+        self.sessions.decrypt(message)
+    }
+
     pub(crate) fn pickle(&self) -> PeerPickle {
         PeerPickle {
             identity: self.identity.clone(),
-            sessions: self.sessions.iter().map(|session| Pickled(session.pickle())).collect(),
+            sessions: self.sessions.pickle().into_iter().map(Pickled).collect(),
         }
     }
 }
@@ -81,8 +114,8 @@ pub(crate) struct PeerPickle {
 
 impl From<PeerPickle> for Peer {
     fn from(pickle: PeerPickle) -> Self {
-        let sessions = pickle.sessions.into_iter().map(|Pickled(session)| Session::from_pickle(session)).collect();
-        Self { identity: pickle.identity, sessions }
+        let sessions = pickle.sessions.into_iter().map(|Pickled(session)| session).collect();
+        Self { identity: pickle.identity, sessions: Sessions::from_pickle(sessions) }
     }
 }
 

@@ -17,6 +17,7 @@ use crate::error::refused;
 use crate::keys::{DeviceKeys, PrekeyBundle, beside, split_identity};
 use crate::megolm::{Envelope, Sessions, SessionsPickle};
 use crate::olm::{Peer, PeerPickle, no_session};
+use crate::passive;
 
 /// Whose Curve25519 key a session is opened with.
 const OUTBOUND_IDENTITY: DecisionPoint = DecisionPoint::library("Account::create_outbound_session(identity_key)");
@@ -161,6 +162,14 @@ impl Primitives for Vodozemac {
             groups: groups.into_iter().map(|(id, sessions)| (id, sessions.into())).collect(),
             degenerate: false,
         })
+    }
+
+    fn passive(start: &Start) -> Result<Box<dyn Passive>, Error> {
+        passive::start(start)
+    }
+
+    fn standard_keys(&mut self) -> Result<Start, Error> {
+        passive::standard_keys(&self.olm)
     }
 
     fn notebook(&self) -> &Notebook {

@@ -48,10 +48,33 @@ pub(crate) enum Command {
     },
     /// Tell step by step what was sent, what each device answered, and why the verdict followed
     Explain(ExplainArguments),
-    /// Check a directory of vectors of your own: THEME/NAME.json
+    /// Check a directory of vectors of your own: THEME/NAME.json, and recorded ones in recorded/
     Check {
         /// The directory
         directory: PathBuf,
+    },
+    /// Play recorded vectors, bytes in and outcome out, on implementations
+    VerifyRecorded(VerifyRecordedArguments),
+    /// Make a recorded vector of what one device of a scenario is given
+    Record(RecordArguments),
+    /// Play the MLS working group's passive-client test vectors on the MLS implementations
+    MlsVectors(MlsVectorsArguments),
+    /// Take a protocol's collection of recorded vectors apart: a file for each
+    Split {
+        /// The collection, such as vectors/recorded/mls.json [default: all of those in the binary]
+        #[arg(long, value_name = "FILE")]
+        collection: Option<PathBuf>,
+        /// Where the files go: PROTOCOL/THEME/NAME.json below it
+        directory: PathBuf,
+    },
+    /// Write what is generated from the recorded vectors: a collection for each protocol, and tables in vectors/README.md
+    Combine {
+        /// The root of a checkout
+        #[arg(default_value = ".")]
+        root: PathBuf,
+        /// Write nothing; exit with 1 if something is not current
+        #[arg(long)]
+        check: bool,
     },
     /// Let the suite test itself: deliberately flawed implementations must be caught, sound but unusual ones must not
     Rogues(RogueArguments),
@@ -218,6 +241,69 @@ pub(crate) struct RogueArguments {
 pub(crate) enum RogueFormat {
     Table,
     Json,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct VerifyRecordedArguments {
+    /// A file or a directory of recorded vectors [default: those in the binary]
+    pub path: Option<PathBuf>,
+    /// Only these implementations (see `e2esm list adapters`), or rogues; may be repeated
+    #[arg(long, value_name = "NAME")]
+    pub adapter: Vec<String>,
+    /// Only vectors whose id matches, such as 'mls/removal/*'; may be repeated
+    #[arg(long, value_name = "GLOB")]
+    pub vector: Vec<String>,
+    /// What to print
+    #[arg(long, value_enum, default_value_t = RogueFormat::Table)]
+    pub format: RogueFormat,
+    #[command(flatten)]
+    pub limits: LimitArguments,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RecordArguments {
+    /// The scenario's id, such as removal/cannot-read-next
+    pub scenario: String,
+    /// Whose bytes to record
+    #[arg(long, value_name = "NAME")]
+    pub adapter: String,
+    /// Which device's view: USER/DEVICE. It must be one that only receives
+    #[arg(long, value_name = "DEVICE")]
+    pub passive: e2esm_adapter::DeviceId,
+    /// For an implementation of several protocols: which one's packets [default: the first that it plays]
+    #[arg(long, value_name = "NAME", value_parser = protocol)]
+    pub protocol: Option<e2esm_adapter::Protocol>,
+    /// The day to write down, YYYY-MM-DD [default: today, UTC]
+    #[arg(long, value_name = "DAY")]
+    pub date: Option<String>,
+    /// Where the file goes [default: printed]
+    #[arg(long, value_name = "FILE")]
+    pub out: Option<PathBuf>,
+    #[command(flatten)]
+    pub vectors: VectorSource,
+    #[command(flatten)]
+    pub limits: LimitArguments,
+}
+
+fn protocol(text: &str) -> Result<e2esm_adapter::Protocol, String> {
+    let all = e2esm_adapter::Protocol::ALL;
+    all.into_iter()
+        .find(|protocol| protocol.label() == text)
+        .ok_or_else(|| format!("expected one of {}", all.map(e2esm_adapter::Protocol::label).join(", ")))
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct MlsVectorsArguments {
+    /// The folder with the working group's passive-client*.json
+    pub directory: PathBuf,
+    /// Only these implementations (see `e2esm list adapters`); may be repeated
+    #[arg(long, value_name = "NAME")]
+    pub adapter: Vec<String>,
+    /// What to print
+    #[arg(long, value_enum, default_value_t = RogueFormat::Table)]
+    pub format: RogueFormat,
+    #[command(flatten)]
+    pub limits: LimitArguments,
 }
 
 #[derive(Debug, Args)]

@@ -30,6 +30,11 @@ pub(crate) fn main() -> ExitCode {
         Command::Show { vector, vectors } => commands::list::show(&vector, &vectors),
         Command::Explain(explain) => commands::explain::explain(&explain),
         Command::Check { directory } => commands::check::check(&directory),
+        Command::VerifyRecorded(verify) => commands::verify_recorded::verify(&verify),
+        Command::Record(record) => commands::record::record(&record),
+        Command::MlsVectors(mls) => commands::mls_vectors::mls_vectors(&mls),
+        Command::Split { collection, directory } => commands::collections::split(collection.as_deref(), &directory),
+        Command::Combine { root, check } => commands::collections::combine(&root, check),
         Command::Rogues(rogues) => commands::rogues::rogues(&rogues),
         Command::Schema { directory } => commands::schema::schema(directory.as_deref()),
         Command::Completions { shell } => {

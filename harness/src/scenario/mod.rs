@@ -7,11 +7,12 @@ mod evaluate;
 mod log;
 mod server;
 mod steps;
+mod tape;
 mod world;
 
 use std::collections::BTreeMap;
 
-use e2esm_adapter::{Asker, Capability, Description, FactKind};
+use e2esm_adapter::{Asker, Capability, Description, DeviceId, FactKind};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -19,6 +20,7 @@ use crate::vector::{Polarity, Vector};
 use crate::worker::{Failure, Launch, Limits};
 
 pub use log::{Entry, Log};
+pub use tape::{Heard, Tape};
 
 /// Where a verdict is given.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
@@ -128,6 +130,24 @@ pub struct Observations {
     pub log: Log,
 }
 
+/// Plays one scenario at the library layer, and tapes what one of its devices is given.
+///
+/// # Errors
+/// The process could not be started, or failed while devices were made.
+pub fn tape(
+    vector: &Vector,
+    description: &Description,
+    launch: &Launch,
+    limits: Limits,
+    seed: u64,
+    device: &DeviceId,
+) -> Result<(Observations, Tape), Failure> {
+    let mut world = world::World::new(vector, description, launch, Layer::Library, limits, seed)?;
+    world.tape = Some(Tape::new(device));
+    let observations = world.play();
+    Ok((observations, world.tape.unwrap_or_else(|| Tape::new(device))))
+}
+
 /// Plays one scenario.
 pub fn play(
     vector: &Vector,
@@ -149,7 +169,7 @@ pub fn play(
         }
     }
     match world::World::new(vector, description, launch, layer, limits, seed) {
-        Ok(world) => world.play(),
+        Ok(mut world) => world.play(),
         Err(failure) => Observations {
             checks: Vec::new(),
             stop: Some(Stop::Failed { step: 0, failure }),

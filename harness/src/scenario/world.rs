@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use e2esm_adapter::{
     Address, Answer, Bundle, Bytes, Call, Capability, Change, Description, DeviceId, Error, ErrorClass, Fact, Forged,
-    Forgery, GroupId, Identity, KnownGroup, Output, Packet, PacketKind, Stance,
+    Forgery, GroupId, Identity, KnownGroup, Message, Output, Packet, PacketKind, Stance,
 };
 
 use crate::policy::{App, Context};
@@ -13,6 +13,7 @@ use crate::worker::{Called, Failure, Launch, Limits, Worker};
 
 use super::log::{Delivery, Entry, Log};
 use super::server::{Mail, Server};
+use super::tape::Tape;
 use super::{Layer, Observations, Stop};
 
 /// A device of the vector.
@@ -77,6 +78,8 @@ pub(super) struct World<'v> {
     /// The step being played, for the log, and its name.
     pub step: usize,
     pub name: Option<String>,
+    /// What one device is given, where that is wanted.
+    pub tape: Option<Tape>,
 }
 
 impl<'v> World<'v> {
@@ -102,6 +105,7 @@ impl<'v> World<'v> {
             refused: BTreeMap::new(),
             step: 0,
             name: None,
+            tape: None,
         };
         let thieves = vector.thieves();
         let mut users = BTreeSet::new();
@@ -160,7 +164,7 @@ impl<'v> World<'v> {
         Ok(())
     }
 
-    pub(super) fn play(mut self) -> Observations {
+    pub(super) fn play(&mut self) -> Observations {
         let mut checks = Vec::new();
         let mut stop = None;
         let vector = self.vector;
@@ -190,7 +194,8 @@ impl<'v> World<'v> {
                 }
             }
         }
-        Observations { checks, stop, traffic: self.server.traffic, log: self.log }
+        let log = std::mem::take(&mut self.log);
+        Observations { checks, stop, traffic: self.server.traffic, log }
     }
 
     pub(super) fn id(&self, handle: &DeviceId) -> DeviceId {
@@ -204,6 +209,9 @@ impl<'v> World<'v> {
     /// A call to a device, logged; questions are answered by its application.
     pub(super) fn call(&mut self, handle: &DeviceId, call: Call) -> Result<Answer, Trouble> {
         let verb = call.verb();
+        if let Some(tape) = self.tape.as_mut().filter(|tape| tape.device == *handle) {
+            tape.acted(&call);
+        }
         let called = self.ask(handle, call, None)?;
         let error = called.result.as_ref().err().cloned();
         // What it was asked and noticed on the way, then what came of it.
@@ -289,9 +297,44 @@ impl<'v> World<'v> {
 
     pub(super) fn publish(&mut self, owner: &DeviceId, peer: &DeviceId) -> Result<Bundle, Trouble> {
         match self.call(owner, Call::Publish { peer: peer.clone() })? {
-            Answer::Bundle(bundle) => Ok(bundle),
+            Answer::Bundle(bundle) => {
+                self.tape_keys(owner)?;
+                Ok(bundle)
+            }
             other => Err(odd("a bundle", &other)),
         }
+    }
+
+    /// The private keys of what a taped device has published just now.
+    fn tape_keys(&mut self, owner: &DeviceId) -> Result<(), Trouble> {
+        if self.tape.as_ref().is_none_or(|tape| tape.device != *owner) {
+            return Ok(());
+        }
+        let keys = self.worker.call(owner, Call::StandardKeys {}, |_, _| Ok(true))?;
+        match (keys.result, &mut self.tape) {
+            (Ok(Answer::Start(start)), Some(tape)) => {
+                tape.published(*start);
+                Ok(())
+            }
+            (Ok(other), _) => Err(odd("private keys", &other)),
+            (Err(error), _) => Err(Trouble::Refused(owner.clone(), error)),
+        }
+    }
+
+    /// What a taped device has just been given.
+    fn tape_packet(&mut self, to: &DeviceId, mail: &Mail, result: &Result<Option<Message>, Error>) -> Result<(), Failure> {
+        if self.tape.as_ref().is_none_or(|tape| tape.device != *to) {
+            return Ok(());
+        }
+        let transcript = self.worker.call(to, Call::Transcript {}, |_, _| Ok(true))?;
+        let deliveries = match transcript.result {
+            Ok(Answer::Deliveries(deliveries)) => Some(deliveries),
+            _ => None,
+        };
+        if let Some(tape) = &mut self.tape {
+            tape.heard(mail.name.clone(), &mail.packet, deliveries, result.clone());
+        }
+        Ok(())
     }
 
     pub(super) fn craft(&mut self, by: &DeviceId, forgery: Forgery) -> Result<Forged, Trouble> {
@@ -481,6 +524,7 @@ impl<'v> World<'v> {
             Ok(other) => return Err(odd("an output", &other)),
             Err(error) => (Err(error), Vec::new()),
         };
+        self.tape_packet(to, &mail, &result)?;
         self.log.push(Entry::Delivered(Delivery {
             name: mail.name.clone(),
             kind: mail.packet.kind,

@@ -199,13 +199,12 @@ fn order(vector: &Recorded, problems: &mut Vec<String>) {
         vector.deliveries.iter().rposition(|step| matches!(&step.expected, Expected::Accepted(facts) if facts.removed));
     let last = vector.deliveries.iter().rposition(accepted);
     let refused = vector.deliveries.iter().rposition(|step| matches!(step.expected, Expected::Rejected(_)));
-    if let (Some(last), Some(refused)) = (last, refused) {
-        if refused > last && removed != Some(last) {
-            problems.push(format!(
-                "deliveries: after the last refusal (`{}`) nothing is accepted",
-                vector.deliveries[refused].name
-            ));
-        }
+    if let (Some(last), Some(refused)) = (last, refused)
+        && refused > last
+        && removed != Some(last)
+    {
+        let name = &vector.deliveries[refused].name;
+        problems.push(format!("deliveries: after the last refusal (`{name}`) nothing is accepted"));
     }
 }
 
@@ -226,30 +225,40 @@ fn flags(vector: &Recorded, problems: &mut Vec<String>) {
     }
 }
 
+/// What is done to a device, one step after the other: the name, the fault and the outcome.
+type Shape<'a> = Vec<(&'a str, Option<&'a Fault>, &'a str)>;
+
 /// Every problem between vectors: an id that is used twice, and two files that test the same thing.
 pub fn check_together<'a>(vectors: impl IntoIterator<Item = &'a Recorded>) -> Vec<String> {
     let mut problems = Vec::new();
     let mut ids = BTreeSet::new();
-    let mut tested: BTreeMap<Vec<(&str, Option<&Fault>, &str)>, &str> = BTreeMap::new();
+    let mut tested: BTreeMap<Shape<'_>, &str> = BTreeMap::new();
     for vector in vectors {
         if !ids.insert(vector.id.as_str()) {
             problems.push(format!("{}: the id is used twice", vector.id));
         }
-        let shape = vector.deliveries.iter().map(|step| {
+        if let Some(other) = tested.insert(shape(vector), &vector.id) {
+            problems.push(format!("{}: tests the same as {other}", vector.id));
+        }
+    }
+    problems
+}
+
+fn shape(vector: &Recorded) -> Shape<'_> {
+    let mut shape: Shape<'_> = vector
+        .deliveries
+        .iter()
+        .map(|step| {
             let outcome = match step.expected {
                 Expected::Accepted(_) => "accepted",
                 Expected::Rejected(_) => "rejected",
                 Expected::Harmless(_) => "harmless",
             };
             (step.name.as_str(), step.fault.as_ref(), outcome)
-        });
-        let mut shape: Vec<_> = shape.collect();
-        // The same steps with another cipher suite or recorder are another test.
-        shape.push((vector.cipher_suite.as_str(), None, vector.recorded_by.implementation.as_str()));
-        shape.push((vector.title.as_str(), None, vector.protocol.label()));
-        if let Some(other) = tested.insert(shape, &vector.id) {
-            problems.push(format!("{}: tests the same as {other}", vector.id));
-        }
-    }
-    problems
+        })
+        .collect();
+    // The same steps with another cipher suite or recorder are another test.
+    shape.push((vector.cipher_suite.as_str(), None, vector.recorded_by.implementation.as_str()));
+    shape.push((vector.title.as_str(), None, vector.protocol.label()));
+    shape
 }

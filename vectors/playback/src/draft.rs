@@ -190,10 +190,8 @@ impl Draft {
                 .disagreements
                 .iter()
                 .any(|known| known.implementation == *implementation && known.delivery == step.name);
-            if let Expected::Accepted(facts) = &mut step.expected {
-                if let Ok(delivered) = &outcome {
-                    *facts = united(facts, delivered);
-                }
+            if let (Expected::Accepted(facts), Ok(delivered)) = (&mut step.expected, &outcome) {
+                *facts = united(facts, delivered);
             }
             if let (Err(why), false) = (judge(&step.expected, &outcome), known) {
                 return Err(DraftError::Outcome {

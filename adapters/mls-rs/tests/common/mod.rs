@@ -1,4 +1,4 @@
-//! What the tests share: both adapters, named devices, and questions to a net.
+//! What the tests share: the adapters, named devices, and questions to a net.
 
 #![allow(dead_code, clippy::unwrap_used)] // each test file uses a part; tests may unwrap
 
@@ -6,12 +6,12 @@ use e2esm_adapter::{
     Adapter, Change, Device, DeviceId, Error, ErrorClass, Event, Fact, FactKind, Forged, Forgery, GroupId, KnownGroup,
     Output, Packet, PacketKind,
 };
-use e2esm_adapter_mls_rs::adapters;
+use e2esm_adapter_mls_rs::{adapters, recording};
 use e2esm_testing::{Deliveries, Net, all_well, readers};
 
-/// Runs a test once per crypto provider.
+/// Runs a test once per crypto provider, and once for each of the other cipher suites that recordings are made with.
 pub(crate) fn each(test: impl Fn(&dyn Adapter)) {
-    for adapter in adapters() {
+    for adapter in adapters().into_iter().chain(recording().into_iter().skip(1)) {
         test(adapter.as_ref());
     }
 }

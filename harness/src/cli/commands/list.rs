@@ -39,6 +39,11 @@ pub(crate) fn list(what: Listed, source: &VectorSource) -> Result<u8> {
                 console::say(format_args!("{:<26} {kind:<7} over {:<20} {}", rogue.name, rogue.base, rogue.what));
                 console::say(format_args!("    {}", rogue.precedent));
             }
+            for rogue in e2esm::rogues::passive() {
+                let kind = if rogue.sound { "sound" } else { "flawed" };
+                console::say(format_args!("{:<26} {kind:<7} over {:<20} only receives: {}", rogue.name, rogue.base, rogue.what));
+                console::say(format_args!("    {}", rogue.precedent));
+            }
         }
     }
     Ok(AS_EXPECTED)

@@ -3,14 +3,18 @@
 pub(crate) mod bench;
 pub(crate) mod cache;
 pub(crate) mod check;
+pub(crate) mod collections;
 pub(crate) mod compare;
 pub(crate) mod costs;
 pub(crate) mod explain;
 pub(crate) mod export;
 pub(crate) mod list;
+pub(crate) mod mls_vectors;
+pub(crate) mod record;
 pub(crate) mod rogues;
 pub(crate) mod run;
 pub(crate) mod schema;
+pub(crate) mod verify_recorded;
 
 use std::path::PathBuf;
 
@@ -28,6 +32,18 @@ pub(crate) fn vectors(source: &VectorSource) -> Result<VectorSet> {
         Some(root) => directory(root)?,
         None => embedded()?,
     })
+}
+
+/// The ids of the requirements of a directory of vectors, or of ours where it has none.
+pub(crate) fn requirement_ids(directory: &std::path::Path) -> Result<std::collections::BTreeSet<String>> {
+    let own = directory.join("requirements.json");
+    let requirements: Vec<e2esm::vector::load::Requirement> = if own.is_file() {
+        let bytes = std::fs::read(&own).with_context(|| own.display().to_string())?;
+        serde_json::from_slice(&bytes).with_context(|| own.display().to_string())?
+    } else {
+        embedded()?.requirements
+    };
+    Ok(requirements.into_iter().map(|requirement| requirement.id).collect())
 }
 
 /// The settings that were asked for.

@@ -1,2 +1,4 @@
-//! To be written.
+//! x
+mod bent;
+mod wire;
 fn main() {}
