@@ -198,6 +198,29 @@ fn a_vector_is_recorded_from_a_scenario_played_and_never_overwritten() {
     assert_eq!(std::fs::read(path).expect("a file"), before);
 }
 
+/// Where a library has no group object, what is recorded are its own sessions and keys, without the group management.
+#[test]
+fn sessions_and_sender_keys_are_recorded_from_a_scenario_too() {
+    let recorders: &[(&str, &str)] = &[
+        #[cfg(feature = "libsignal")]
+        ("libsignal-rust", "signal"),
+        ("vodozemac", "olm"),
+        ("vodozemac", "megolm"),
+    ];
+    for (adapter, protocol) in recorders {
+        let scenario = "authentication/roundtrip";
+        let arguments = ["record", scenario, "--adapter", adapter, "--protocol", protocol, "--passive", "carol/phone"];
+        let output = e2esm(&arguments);
+        assert!(output.status.success(), "{adapter}: {}", text(&output));
+        let vector: Recorded = serde_json::from_slice(&output.stdout).expect("a vector");
+        let read = vector
+            .deliveries
+            .iter()
+            .filter(|step| matches!(&step.expected, Expected::Accepted(facts) if facts.plaintext.is_some()));
+        assert!(read.count() >= 2, "{adapter} {protocol}: {:?}", vector.deliveries);
+    }
+}
+
 #[test]
 fn who_is_not_passive_is_not_recorded() {
     for (passive, word) in

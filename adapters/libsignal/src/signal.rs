@@ -4,10 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use e2esm_adapter::{
-    Authorisation, Bundle, Bytes, Capability, Description, DeviceId, Error, Event, Fingerprint, FingerprintKind,
-    GroupId, Identity, LinkRequest, Notebook, Passive, Protocol, Start,
+    Authorisation, Bundle, Bytes, Capability, Delivery, DeliveryKind, Description, DeviceId, Error, Event, Fingerprint,
+    FingerprintKind, GroupId, Identity, LinkRequest, Notebook, Passive, Protocol, Start,
 };
-use e2esm_sender_keys::{Primitives, Sealed};
+use e2esm_sender_keys::{Kinds, Primitives, Sealed};
 use libsignal_protocol::{
     CiphertextMessage, GenericSignedPreKey, IdentityKey, IdentityKeyPair, KeyPair, KyberPayload, KyberPreKeyId,
     KyberPreKeyRecord, PreKeyId, PreKeyRecord, PreKeySignalMessage, ProtocolAddress, PublicKey, SessionRecord,
@@ -174,12 +174,19 @@ impl Primitives for Signal {
         state.restore(id)
     }
 
+    const KINDS: Kinds = Kinds { key: DeliveryKind::SenderKeyDistribution, message: DeliveryKind::SenderKeyMessage };
+
     fn passive(start: &Start) -> Result<Box<dyn Passive>, Error> {
         Ok(Box::new(Receiver::start(start)?))
     }
 
     fn standard_keys(&mut self) -> Result<Start, Error> {
         passive::standard_keys(self)
+    }
+
+    fn delivery(&self, kind: DeliveryKind, peer: &DeviceId, bytes: &Bytes) -> Delivery {
+        let from = self.identities.book.find(peer).map(|address| address.to_string());
+        Delivery { kind, from, bytes: bytes.clone(), ratchet_tree: None }
     }
 
     fn notebook(&self) -> &Notebook {

@@ -4,9 +4,9 @@ use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
 use e2esm_adapter::{
-    Address, Authorisation, Bundle, Bytes, Capability, Change, DecisionPoint, Device, DeviceId, Error, ErrorClass,
-    Event, Fact, Fault, Fingerprint, Forged, Forgery, GroupId, Identity, LinkRequest, Message, Notebook, Output,
-    Packet, PacketKind, Roster, Start,
+    Address, Authorisation, Bundle, Bytes, Capability, Change, DecisionPoint, Delivery, DeliveryKind, Device, DeviceId,
+    Error, ErrorClass, Event, Fact, Fault, Fingerprint, Forged, Forgery, GroupId, Identity, LinkRequest, Message,
+    Notebook, Output, Packet, PacketKind, Roster, Start,
 };
 use serde::{Deserialize, Serialize};
 
@@ -27,6 +27,8 @@ pub struct GroupDevice<P> {
     pub(crate) groups: BTreeMap<GroupId, Group>,
     /// The last pairwise message that could be decrypted but not dealt with: no library decrypts it twice.
     held: Option<Held>,
+    /// What the latest packet brought to the library itself.
+    transcript: Vec<Brought>,
     /// `Fault::RelabelledSender`.
     relabel: Option<DeviceId>,
 }
@@ -57,6 +59,13 @@ struct State<'a, S> {
     /// Not in an exported state: a message that waits for an answer is as good as not received yet.
     held: Option<Cow<'a, Held>>,
     primitives: S,
+}
+
+/// Something that a packet brought to the library.
+struct Brought {
+    kind: DeliveryKind,
+    from: DeviceId,
+    bytes: Bytes,
 }
 
 impl<P: Primitives> GroupDevice<P> {
@@ -97,7 +106,7 @@ impl<P: Primitives> GroupDevice<P> {
     }
 
     fn with(id: &DeviceId, primitives: P, groups: BTreeMap<GroupId, Group>) -> Self {
-        Self { me: id.clone(), primitives, groups, held: None, relabel: None }
+        Self { me: id.clone(), primitives, groups, held: None, transcript: Vec::new(), relabel: None }
     }
 
     fn group(&self, id: &GroupId) -> Result<&Group, Error> {
@@ -197,6 +206,8 @@ impl<P: Primitives> GroupDevice<P> {
             None => {
                 let known = self.primitives.known_identity(from);
                 let sealed = Sealed { opens_session: packet.opens_session, bytes: packet.bytes.clone() };
+                let kind = if sealed.opens_session { DeliveryKind::PrekeyMessage } else { DeliveryKind::Message };
+                self.brought(kind, from, &sealed.bytes);
                 let plaintext = self.primitives.decrypt(from, &sealed)?;
                 if known.is_some() && known != self.primitives.known_identity(from) {
                     self.groups.values_mut().for_each(|group| group.session_replaced(from));
@@ -216,6 +227,10 @@ impl<P: Primitives> GroupDevice<P> {
             self.held = Some(Held { from: from.clone(), bytes: packet.bytes.clone(), plaintext });
         }
         outcome
+    }
+
+    fn brought(&mut self, kind: DeliveryKind, from: &DeviceId, bytes: &Bytes) {
+        self.transcript.push(Brought { kind, from: from.clone(), bytes: bytes.clone() });
     }
 
     fn sender_in_roster(&self, packet: &Packet, point: DecisionPoint) -> Result<(), Error> {
@@ -324,6 +339,7 @@ impl<P: Primitives> GroupDevice<P> {
         let plaintext = match &packet.to {
             Address::Group(_) => {
                 self.ask(points::MESSAGE, Fact::Recipients { group: id.clone(), sender: sender.clone() })?;
+                self.brought(P::KINDS.message, sender, &packet.bytes);
                 self.primitives.group_decrypt(id, sender, packet.bytes.as_ref())?.into()
             }
             Address::Device(_) => self.open(packet, |_, body| match body {
@@ -345,6 +361,7 @@ impl<P: Primitives> GroupDevice<P> {
         self.open(packet, |this, body| {
             match body {
                 Body::SenderKey(key) => {
+                    this.brought(P::KINDS.key, from, &key);
                     this.primitives.accept_sender_key(id, from, key.as_ref())?;
                     this.note(Event::KeyAccepted { group: id.clone(), owner: from.clone() });
                 }
@@ -542,6 +559,7 @@ impl<P: Primitives> Device for GroupDevice<P> {
     }
 
     fn receive(&mut self, packet: &Packet) -> Result<Output, Error> {
+        self.transcript.clear();
         match packet.kind {
             PacketKind::Change => self.receive_change(packet),
             PacketKind::Welcome => self.receive_welcome(packet),
@@ -628,6 +646,13 @@ impl<P: Primitives> Device for GroupDevice<P> {
     fn standard_keys(&mut self) -> Result<Start, Error> {
         claims::<P>(Capability::StandardKeys)?;
         self.primitives.standard_keys()
+    }
+
+    fn transcript(&mut self) -> Result<Vec<Delivery>, Error> {
+        claims::<P>(Capability::StandardKeys)?;
+        let deliveries =
+            self.transcript.iter().map(|Brought { kind, from, bytes }| self.primitives.delivery(*kind, from, bytes));
+        Ok(deliveries.collect())
     }
 
     fn export_state(&mut self) -> Result<Bytes, Error> {

@@ -16,4 +16,4 @@ mod wire;
 
 pub use adapter::GroupAdapter;
 pub use device::GroupDevice;
-pub use primitives::{HandedOn, Primitives, Sealed};
+pub use primitives::{HandedOn, Kinds, Primitives, Sealed};

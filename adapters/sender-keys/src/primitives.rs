@@ -15,8 +15,8 @@
 //! [`ErrorClass::UndecidedTrust`]: e2esm_adapter::ErrorClass::UndecidedTrust
 
 use e2esm_adapter::{
-    Authorisation, Bundle, Bytes, Description, DeviceId, Error, Fingerprint, GroupId, Identity, LinkRequest, Notebook,
-    Passive, Start,
+    Authorisation, Bundle, Bytes, Delivery, DeliveryKind, Description, DeviceId, Error, Fingerprint, GroupId, Identity,
+    LinkRequest, Notebook, Passive, Start,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -39,8 +39,20 @@ pub struct HandedOn {
     pub key: Bytes,
 }
 
+/// What a library's group keys and messages are in recorded vectors.
+#[derive(Clone, Copy, Debug)]
+pub struct Kinds {
+    /// A sender key that came through a pairwise session.
+    pub key: DeliveryKind,
+    /// A message under such a key.
+    pub message: DeliveryKind,
+}
+
 /// One device's keys and what its library can do with them.
 pub trait Primitives: Send + Sized + 'static {
+    /// What the library's packets are in recorded vectors.
+    const KINDS: Kinds;
+
     /// What this device holds about one peer: sessions and known identity. See [`peer_state`](Self::peer_state).
     type PeerState;
 
@@ -84,6 +96,10 @@ pub trait Primitives: Send + Sized + 'static {
     /// # Errors
     /// `Internal` where the library fails.
     fn standard_keys(&mut self) -> Result<Start, Error>;
+
+    /// What came from `peer`, as a recorded vector has it: the library's own bytes, without what this adapter puts around
+    /// them, and the name under which the protocol knows the sender.
+    fn delivery(&self, kind: DeliveryKind, peer: &DeviceId, bytes: &Bytes) -> Delivery;
 
     /// Where questions go and events are kept.
     fn notebook(&self) -> &Notebook;

@@ -25,6 +25,11 @@ impl Envelope {
         [self.session.as_bytes(), &self.message.to_bytes()].concat().into()
     }
 
+    /// Megolm's own part of it.
+    pub(crate) fn message_in(bytes: &[u8]) -> &[u8] {
+        bytes.get(SESSION_ID..).unwrap_or_default()
+    }
+
     pub(crate) fn from_bytes(bytes: &[u8]) -> Result<Self, Error> {
         let (session, message) =
             bytes.split_at_checked(SESSION_ID).ok_or_else(|| Error::bad_request("truncated session id"))?;

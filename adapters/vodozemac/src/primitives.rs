@@ -4,10 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use e2esm_account::Account;
 use e2esm_adapter::{
-    Authorisation, Bundle, Bytes, DecisionPoint, Description, DeviceId, Error, Event, Fact, Fingerprint,
-    FingerprintKind, GroupId, Identity, LinkRequest, Notebook, Passive, Protocol, Start,
+    Authorisation, Bundle, Bytes, DecisionPoint, Delivery, DeliveryKind, Description, DeviceId, Error, Event, Fact,
+    Fingerprint, FingerprintKind, GroupId, Identity, LinkRequest, Notebook, Passive, Protocol, Start,
 };
-use e2esm_sender_keys::{HandedOn, Primitives, Sealed};
+use e2esm_sender_keys::{HandedOn, Kinds, Primitives, Sealed};
 use serde::{Deserialize, Serialize};
 use vodozemac::megolm::{self, ExportedSessionKey, InboundGroupSession, SessionKey};
 use vodozemac::olm::{self, AccountPickle, InboundCreationResult, MessageType, OlmMessage, PreKeyMessage, Session};
@@ -164,12 +164,28 @@ impl Primitives for Vodozemac {
         })
     }
 
+    const KINDS: Kinds = Kinds { key: DeliveryKind::SessionKey, message: DeliveryKind::MegolmMessage };
+
     fn passive(start: &Start) -> Result<Box<dyn Passive>, Error> {
         passive::start(start)
     }
 
     fn standard_keys(&mut self) -> Result<Start, Error> {
         passive::standard_keys(&self.olm)
+    }
+
+    fn delivery(&self, kind: DeliveryKind, peer: &DeviceId, bytes: &Bytes) -> Delivery {
+        // The Curve25519 key is the first half of what a device is known by.
+        let from = || self.known_identity(peer).map(|identity| hex::encode(&identity.device_key.0[..32]));
+        let (from, bytes) = match kind {
+            DeliveryKind::PrekeyMessage => {
+                (from(), split_identity(bytes.as_ref()).map_or_else(|_| bytes.clone(), |(_, message)| message.into()))
+            }
+            DeliveryKind::Message => (from(), bytes.clone()),
+            DeliveryKind::MegolmMessage => (None, Envelope::message_in(bytes.as_ref()).into()),
+            _ => (None, bytes.clone()),
+        };
+        Delivery { kind, from, bytes, ratchet_tree: None }
     }
 
     fn notebook(&self) -> &Notebook {

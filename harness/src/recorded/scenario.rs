@@ -11,8 +11,11 @@ use e2esm_adapter::{
 use e2esm_playback::{Draft, DraftError, Fault, Recorded};
 
 use crate::scenario::{Heard, Stop, Tape, tape};
-use crate::vector::{Check, Vector};
+use crate::vector::{Check, Step, Vector};
 use crate::worker::{Failure, Launch, Limits};
+
+/// What is wrong with a packet that was taken before.
+const AGAIN: &str = "delivered again";
 
 /// Why nothing was recorded.
 #[derive(Debug, thiserror::Error)]
@@ -145,8 +148,9 @@ fn draft(order: &Order<'_>, tape: &Tape, adapter: &dyn Adapter) -> Result<Draft,
     };
     let requirements: Vec<&str> = vector.requirements.iter().map(String::as_str).collect();
     let view = device.to_string().replace('/', "-");
-    let id = format!("{}/{}-{view}", protocol.label(), vector.id);
-    let title = format!("{} ({device})", vector.title);
+    let library = adapter.describe().implementation;
+    let id = format!("{}/{}-{view}-{library}", protocol.label(), vector.id);
+    let title = format!("{} ({device}, {library})", vector.title);
     let mut draft = Draft::new(&id, &title, &vector.description, &requirements, date, start.clone());
     draft.from_scenario(&vector.id);
 
@@ -154,7 +158,9 @@ fn draft(order: &Order<'_>, tape: &Tape, adapter: &dyn Adapter) -> Result<Draft,
     let mut given: Vec<(Bytes, String)> = Vec::new();
     let mut names: BTreeMap<String, usize> = BTreeMap::new();
     let mut steps: Vec<(String, &Heard, &Delivery, Option<Delivered>)> = Vec::new();
-    for heard in &tape.heard {
+    // A word of the server's own is no packet of the protocol.
+    let of_protocol = |heard: &&Heard| !matches!(heard.kind, PacketKind::DeviceList | PacketKind::KeyRequest);
+    for heard in tape.heard.iter().filter(of_protocol) {
         let last = heard.deliveries.len().saturating_sub(1);
         for (place, delivery) in heard.deliveries.iter().enumerate() {
             if protocol_of(delivery.kind, protocol) != protocol {
@@ -192,17 +198,19 @@ fn draft(order: &Order<'_>, tape: &Tape, adapter: &dyn Adapter) -> Result<Draft,
         let same = taken.iter().find(|(packet, kind, _)| *packet == heard.kind && *kind == delivery.kind);
         same.or_else(|| taken.iter().find(|(_, kind, _)| *kind == delivery.kind)).map(|(.., name)| name.clone())
     };
+    let mut removed = false;
     for (name, heard, delivery, facts) in steps {
         let comment = format!("From {}.", heard.label);
         match facts {
             Some(facts) => {
+                removed = (removed || facts.removed) && heard.kind != PacketKind::Welcome;
                 draft.accept(&name, &comment, delivery.clone(), facts);
                 given.push((delivery.bytes.clone(), name));
             }
             None => {
                 let again = given.iter().find(|(bytes, _)| *bytes == delivery.bytes).map(|(_, first)| first.clone());
                 let change = match &again {
-                    Some(_) => "delivered again".to_owned(),
+                    Some(_) => AGAIN.to_owned(),
                     None => format!("{}: {}", vector.id, heard.name.as_deref().unwrap_or(word(heard.kind))),
                 };
                 let packet = word(heard.kind).to_owned();
@@ -211,17 +219,55 @@ fn draft(order: &Order<'_>, tape: &Tape, adapter: &dyn Adapter) -> Result<Draft,
                     // Nothing of its kind is ever taken: there is no twin to tell the refusal from deafness.
                     continue;
                 };
-                let flags: &[&str] = if change_is_replay(&fault) { &["Replayed"] } else { &[] };
+                let place = if removed { Place::Removed } else { Place::of(&given) };
+                let flags = flags(vector, heard, &fault, place);
                 let reasons = reasons(vector, heard, device);
-                draft.reject(&name, &comment, delivery.clone(), flags, fault, &twin, &reasons);
+                draft.reject(&name, &comment, delivery.clone(), &flags, fault, &twin, &reasons);
             }
         }
     }
     Ok(draft)
 }
 
-fn change_is_replay(fault: &Fault) -> bool {
-    fault.change == "delivered again"
+/// Where a device stands when it refuses something.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Place {
+    Outside,
+    Member,
+    Removed,
+}
+
+impl Place {
+    fn of(given: &[(Bytes, String)]) -> Self {
+        if given.is_empty() { Self::Outside } else { Self::Member }
+    }
+}
+
+/// What the refusal of a packet is about: where the device stands, and what the step that the packet stems from does.
+fn flags(vector: &Vector, heard: &Heard, fault: &Fault, place: Place) -> Vec<&'static str> {
+    if fault.change == AGAIN {
+        return vec!["Replayed"];
+    }
+    let step = vector.steps.iter().find(|step| step.name().is_some() && step.name() == heard.name.as_deref());
+    let relabels =
+        |step: &Step| matches!(step, Step::Misbehave { fault: e2esm_adapter::Fault::RelabelledSender(_), .. });
+    match step {
+        Some(
+            Step::ForgeMessage { .. }
+            | Step::ForgeKeyDistribution { .. }
+            | Step::InjectMember { .. }
+            | Step::ForgeRemoval { .. }
+            | Step::UninvitedJoin { .. },
+        ) => vec!["Outsider"],
+        Some(Step::Tamper { .. }) => vec!["Altered"],
+        Some(Step::Send { .. }) if place == Place::Member && vector.steps.iter().any(relabels) => vec!["Relabelled"],
+        _ => match place {
+            Place::Removed => vec!["AfterRemoval"],
+            Place::Outside => vec!["BeforeJoining"],
+            // Of another branch of the group, if not of another epoch of this one.
+            Place::Member => vec!["OtherEpoch"],
+        },
+    }
 }
 
 /// Whose vector a kind of delivery belongs into, for an implementation that speaks several protocols.

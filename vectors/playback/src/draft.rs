@@ -165,6 +165,16 @@ impl Draft {
         self
     }
 
+    /// Its id.
+    pub fn id(&self) -> &str {
+        &self.vector.id
+    }
+
+    /// What its device starts with.
+    pub fn start(&self) -> &Start {
+        &self.vector.start
+    }
+
     /// The deliveries so far.
     pub fn steps(&self) -> &[Step] {
         &self.vector.deliveries

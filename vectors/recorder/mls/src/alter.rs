@@ -1,5 +1,7 @@
 //! What somebody on the way, who holds no key, can do to a packet: each change has a name, and is of one field.
 
+use anyhow::{Result, bail};
+
 use crate::fields::{Edit, Field, Shape};
 
 /// One changed copy of a packet.
@@ -44,6 +46,9 @@ pub const EXCHANGED: &str = "first two elements exchanged";
 /// Changes of optional fields.
 pub const ABSENT: &str = "made absent";
 pub const PRESENCE: &str = "presence byte 2";
+/// Changes of a ratchet tree.
+pub const LEAVES_EXCHANGED: &str = "first two leaves exchanged";
+pub const BLANK_APPENDED: &str = "a blank node appended";
 /// Changes of the whole.
 pub const NOTHING: &str = "emptied: no byte is left";
 pub const HEADER: &str = "cut short to version and wire format";
@@ -81,6 +86,27 @@ pub fn of_fields(root: &Field, packet: &[u8], other: Option<(&Field, &[u8])>) ->
     alterations
 }
 
+/// What can be done to a ratchet tree as a list of nodes (RFC 9420, section 12.4.3.3).
+///
+/// # Errors
+/// For a tree of fewer than two leaves.
+pub fn of_tree(root: &Field, tree: &[u8]) -> Result<Vec<Alteration>> {
+    let nodes = root.find("ratchet_tree")?;
+    let encoded: Vec<&[u8]> = nodes.parts().iter().map(|node| &tree[node.at.clone()]).collect();
+    let [first, parent, third, rest @ ..] = encoded.as_slice() else { bail!("a tree of one leaf") };
+    let lists = [
+        (LEAVES_EXCHANGED, [&[*third, *parent, *first], rest].concat()),
+        (BLANK_APPENDED, [encoded.as_slice(), &[&[0]]].concat()),
+    ];
+    let alterations = lists.into_iter().map(|(change, list)| Alteration {
+        field: "ratchet_tree".to_owned(),
+        change,
+        reads: true,
+        bytes: root.rewritten(tree, nodes, &Edit::Content(list.concat())),
+    });
+    Ok(alterations.collect())
+}
+
 fn of_field(field: &Field, packet: &[u8], lent: Option<Vec<u8>>) -> Vec<(&'static str, bool, Edit)> {
     let content = field.content(packet);
     let mut edits: Vec<(&'static str, bool, Edit)> = Vec::new();
@@ -92,7 +118,10 @@ fn of_field(field: &Field, packet: &[u8], lent: Option<Vec<u8>>) -> Vec<(&'stati
                 content_becomes(BIT, true, with(content, middle, content[middle] ^ 1));
                 content_becomes(FIRST, true, with(content, 0, !first));
                 content_becomes(LAST, true, with(content, content.len() - 1, !last));
-                content_becomes(ZEROED, true, vec![0; content.len()]);
+                // A public key of zeros is a fault of another kind: the flag DegenerateKey is for that.
+                if !matches!(field.name.as_str(), "kem_output" | "init_key" | "encryption_key") {
+                    content_becomes(ZEROED, true, vec![0; content.len()]);
+                }
                 content_becomes(EMPTIED, true, Vec::new());
                 content_becomes(SHORTER, true, content[..content.len() - 1].to_vec());
             }

@@ -1,6 +1,6 @@
 //! Why RFC 9420 has an altered copy refused: the class of the reason, and the sentence for a reader.
 
-use e2esm_adapter::ErrorClass::{self, AuthFailed, BadRequest, NoKey, StaleEpoch};
+use e2esm_adapter::ErrorClass::{self, AuthFailed, BadRequest, NoKey, NotMember, StaleEpoch};
 
 use crate::alter::{self, Alteration};
 
@@ -56,14 +56,20 @@ pub fn verdict(protection: Protection, alteration: &Alteration) -> Verdict {
             return altered(&[BadRequest], "This device is in no group of that id.");
         }
         ("content", _) => {
-            return altered(&[StaleEpoch], "The other packet's content is of another epoch (RFC 9420, section 6).");
-        }
-        ("epoch" | "content.epoch", _) if protection == Protection::Application => {
-            // Keys of a past epoch may have been kept: then it is they that do not open the message.
             return altered(
-                &[StaleEpoch, AuthFailed],
+                &[AuthFailed, StaleEpoch],
+                "The other packet's content is not what was signed here, or of another epoch (RFC 9420, section 6.1).",
+            );
+        }
+        // Keys of a past epoch may have been kept: then it is they that do not open the message.
+        ("epoch", _) if protection == Protection::Application && *change == alter::LESS => {
+            return altered(
+                &[AuthFailed, StaleEpoch],
                 "The epoch chooses the keys and is authenticated with them (RFC 9420, section 6.3.1).",
             );
+        }
+        ("epoch", _) if protection == Protection::Application => {
+            return altered(&[StaleEpoch], "The epoch chooses the keys: these are none that the device has (RFC 9420, 9).");
         }
         ("epoch" | "content.epoch", _) => {
             return altered(&[StaleEpoch], "Commits and proposals are of the present epoch (RFC 9420, section 6).");
@@ -71,7 +77,9 @@ pub fn verdict(protection: Protection, alteration: &Alteration) -> Verdict {
         _ => {}
     }
     // A code chooses the structure of what follows, or is refused for itself, or is kept as it is and fails with the rest.
-    let code = matches!(*change, alter::OTHER_CODE | alter::RESERVED | alter::PRIVATE_USE);
+    // So with the index of a leaf that no tree has.
+    let code = matches!(*change, alter::OTHER_CODE | alter::RESERVED | alter::PRIVATE_USE)
+        || (last, *change) == ("removed", alter::ONES);
     let either: &[ErrorClass] = if code { &[AuthFailed, BadRequest] } else { &[AuthFailed] };
     match protection {
         Protection::Member if last == "membership_tag" => {
@@ -108,7 +116,7 @@ pub fn verdict(protection: Protection, alteration: &Alteration) -> Verdict {
             "cipher_suite" => {
                 altered(either, "The key package is of one suite, and so is its Welcome (RFC 9420, section 12.4.3.1).")
             }
-            "secrets" | "new_member" => {
+            "secrets" | "secrets[0]" | "new_member" => {
                 altered(&[NoKey], "The Welcome names no key package of this device's (RFC 9420, section 12.4.3.1).")
             }
             "encrypted_group_info" => altered(
@@ -120,8 +128,22 @@ pub fn verdict(protection: Protection, alteration: &Alteration) -> Verdict {
                 "HPKE authenticates the secrets and the GroupInfo beside them (RFC 9420, section 12.4.3.1).",
             ),
         },
-        Protection::RatchetTree => {
-            altered(&[AuthFailed, BadRequest], "The GroupInfo has the tree's hash (RFC 9420, section 12.4.3.1).")
-        }
+        Protection::RatchetTree if field == "ratchet_tree" => altered(
+            &[AuthFailed, BadRequest, NotMember],
+            "Leaves and parents alternate, the last node is not blank, the signer of the GroupInfo is a leaf, and the tree \
+             has the hash that the GroupInfo names (RFC 9420, sections 12.4.3.1 and 12.4.3.3).",
+        ),
+        Protection::RatchetTree if field.contains(".capabilities") => altered(
+            &[AuthFailed, BadRequest],
+            "Leaves are signed, and must be able to do what the group does (RFC 9420, sections 7.2 and 7.3).",
+        ),
+        Protection::RatchetTree if code || last.contains("unmerged_leaves") || *change == alter::ABSENT => altered(
+            &[AuthFailed, BadRequest],
+            "The nodes must make a tree, and one with the hash that the GroupInfo names (RFC 9420, section 12.4.3.1).",
+        ),
+        Protection::RatchetTree => altered(
+            &[AuthFailed],
+            "The GroupInfo names the tree's hash, and leaves are signed and parents hashed (RFC 9420, section 12.4.3.1).",
+        ),
     }
 }

@@ -1,0 +1,13 @@
+"""What may become of a delivery: it is taken, it is refused, or this program does not decide it."""
+
+
+class Refused(Exception):
+    """The delivery is not taken, and nothing changes. The text says which rule it breaks."""
+
+
+class Undecided(Exception):
+    """This program does not know the rule that decides here. Counted, and never taken for agreement."""
+
+
+# What a device shows after it has taken a delivery: the fields of `expected.accepted`, in the same JSON form.
+Shown = dict[str, object]
