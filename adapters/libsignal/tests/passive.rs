@@ -4,10 +4,10 @@
 
 mod common;
 
-use common::{adapter, first_words, identity, phone, phones, receive, team};
+use common::{adapter, identity, phone, phones, receive, team};
 use e2esm_adapter::{
-    Address, Bytes, Change, Delivered, Delivery, DeliveryKind, DeviceId, Error, ErrorClass, KnownIdentity, KyberPrekey,
-    LinkRequest, MegolmStart, Packet, PacketKind, Passive, Prekey, SignalStart, SignedPrekey, Start,
+    Address, Bytes, Change, Delivered, Delivery, DeliveryKind, DeviceId, Error, ErrorClass, KnownIdentity, MegolmStart,
+    Packet, PacketKind, Passive, SignalStart, Start,
 };
 use e2esm_testing::Net;
 use libsignal_protocol::{PreKeySignalMessage, PrivateKey};
@@ -38,10 +38,17 @@ fn with_bytes(delivery: &Delivery, edit: impl FnOnce(&mut Vec<u8>)) -> Delivery 
     delivery
 }
 
+/// The delivery with another part, as long as the honest one, in its place.
+fn replaced(delivery: &Delivery, part: &[u8], by: &[u8]) -> Delivery {
+    let start = delivery.bytes.0.windows(part.len()).position(|window| window == part).unwrap();
+    with_bytes(delivery, |bytes| bytes[start..start + part.len()].copy_from_slice(by))
+}
+
 /// The delivery with the last byte of one of its parts changed.
 fn bent(delivery: &Delivery, part: &[u8]) -> Delivery {
-    let start = delivery.bytes.0.windows(part.len()).position(|window| window == part).unwrap();
-    with_bytes(delivery, |bytes| bytes[start + part.len() - 1] ^= 1)
+    let mut by = part.to_vec();
+    *by.last_mut().unwrap() ^= 1;
+    replaced(delivery, part, &by)
 }
 
 fn labelled(delivery: &Delivery, from: &str) -> Delivery {
@@ -125,20 +132,28 @@ fn sender_key_message(from: &str, packet: &Packet) -> Delivery {
 fn a_passive_twin_reads_what_the_live_device_reads_in_any_order_and_without_what_is_lost() {
     let mut pair = Pair::new();
     let mut device = passive(&pair.start);
-    let sent: Vec<_> = (0..5).map(|key| pair.speak(&[0, 1, 2].map(|n| format!("{key}.{n}")).each_ref().map(|text| &**text))).collect();
+    // Five sender keys on one session, with three messages each.
+    let sent: Vec<_> = (0..5)
+        .map(|key| {
+            let texts = [0, 1, 2].map(|n| format!("{key}.{n}"));
+            pair.speak(&texts.each_ref().map(String::as_str))
+        })
+        .collect();
     let from = pair.label.clone();
     for (turn, key) in [2, 0, 1, 4].into_iter().enumerate() {
         let (packet, messages) = &sent[key];
         receive(&mut pair.net, &pair.bob, packet).unwrap();
         let delivered = device.deliver(&delivery(DeliveryKind::PrekeyMessage, &from, packet.bytes.as_ref())).unwrap();
         let plaintext = delivered.plaintext.clone().unwrap();
-        // The first of them opens the session, in whichever order they were sent.
-        let number = |net: &mut Net, of, with| net.device(of).unwrap().fingerprint(&team(), with).unwrap().value;
-        let safety_number = (turn == 0).then(|| number(&mut pair.net, &pair.bob, &pair.alice));
-        let [plain, sender] = [Some(plaintext.clone()), None];
-        let expected =
-            Delivered { plaintext: plain, sender: Some(from.clone()), safety_number, ..Delivered::default() };
-        assert_eq!((delivered, sender), (expected, None::<Bytes>));
+        let fingerprint = pair.net.device(&pair.bob).unwrap().fingerprint(&team(), &pair.alice).unwrap();
+        let expected = Delivered {
+            plaintext: Some(plaintext.clone()),
+            sender: Some(from.clone()),
+            // The first of them opens the session, in whichever order they were sent.
+            safety_number: (turn == 0).then_some(fingerprint.value),
+            ..Delivered::default()
+        };
+        assert_eq!(delivered, expected);
         assert_eq!(device.deliver(&distribution(&from, &plaintext)).unwrap(), Delivered::default());
         for index in [2, 0] {
             let live = receive(&mut pair.net, &pair.bob, &messages[index]).unwrap().unwrap();
@@ -200,13 +215,11 @@ fn a_linked_device_has_the_keys_that_its_present_identity_has_signed() {
     let laptop = DeviceId::new("bob", "laptop");
     pair.net.insert(&laptop, adapter().device(&laptop).unwrap());
     pair.net.claim(&laptop, &pair.alice).unwrap();
-    let request: LinkRequest = pair.net.device(&laptop).unwrap().link_request().unwrap();
+    let request = pair.net.device(&laptop).unwrap().link_request().unwrap();
     let authorisation = pair.net.device(&pair.bob).unwrap().authorise(&request).unwrap();
     pair.net.device(&laptop).unwrap().accept_authorisation(&authorisation).unwrap();
-    e2esm_testing::all_well(
-        pair.net.change(&pair.alice, &team(), std::slice::from_ref(&laptop), &[], false).unwrap(),
-    )
-    .unwrap();
+    e2esm_testing::all_well(pair.net.change(&pair.alice, &team(), std::slice::from_ref(&laptop), &[], false).unwrap())
+        .unwrap();
     let start = standard_keys(&mut pair.net, &laptop);
     assert_eq!(start.identity_key_priv, pair.start.identity_key_priv);
     assert_ne!(start.address, pair.start.address);
@@ -246,13 +259,15 @@ fn a_first_message_is_refused_for_what_is_wrong_with_it_and_the_honest_one_is_re
     let parts = parsed(&first);
     let inner = parts.message().serialized();
     let kyber = parts.kyber_ciphertext().unwrap();
-    for part in [inner, &inner[..inner.len() - 9], &kyber[..], &parts.base_key().serialize()[1..9]] {
+    for part in [inner, &inner[..inner.len() - 9], &kyber[..]] {
         refuses(&mut *device, &bent(&first, part), ErrorClass::AuthFailed);
     }
-    // The identity that is shown is not known yet, so that it is the tag that does not fit; and it is not known afterwards.
-    refuses(&mut *device, &bent(&first, &parts.identity_key().serialize()[..9]), ErrorClass::AuthFailed);
+    let bobs = identity(&mut pair.net, &pair.bob).device_key;
+    refuses(&mut *device, &replaced(&first, &parts.base_key().serialize(), bobs.as_ref()), ErrorClass::AuthFailed);
+    // Nobody's identity is known yet, so that it is the tag that does not fit; and none is known afterwards.
+    refuses(&mut *device, &replaced(&first, &parts.identity_key().serialize(), bobs.as_ref()), ErrorClass::AuthFailed);
     refuses(&mut *device, &with_bytes(&first, |bytes| bytes[0] = 0x54), ErrorClass::BadRequest);
-    refuses(&mut *device, &with_bytes(&first, |bytes| drop(bytes.pop())), ErrorClass::BadRequest);
+    refuses(&mut *device, &with_bytes(&first, |bytes| bytes.truncate(bytes.len() - 1)), ErrorClass::BadRequest);
     refuses(&mut *device, &with_bytes(&first, Vec::clear), ErrorClass::BadRequest);
     for start in [
         SignalStart { one_time_prekeys: Vec::new(), ..pair.start.clone() },
@@ -272,27 +287,25 @@ fn a_first_message_is_refused_for_what_is_wrong_with_it_and_the_honest_one_is_re
 #[test]
 fn a_changed_identity_is_refused_and_the_known_one_goes_on() {
     let mut pair = Pair::new();
-    let mut device = passive(&pair.start);
-    let bundle = pair.net.claim(&pair.bob, &pair.alice).unwrap();
-    let start = standard_keys(&mut pair.net, &pair.bob);
-    let mut other = passive(&start);
-    reads(&mut *device, &pair.prekey());
-
     // Another alice at the same address, with a bundle of her own.
     let mut impostor = Pair::new();
-    let stranger = impostor.net.device(&impostor.alice).unwrap();
-    stranger.introduce(&bundle).unwrap();
-    let by_stranger = impostor.prekey();
-    assert_eq!(by_stranger.from.as_ref(), Some(&pair.label));
-    reads(&mut *other, &by_stranger);
-    let honest = pair.prekey();
-    refuses(&mut *other, &honest, ErrorClass::UntrustedIdentity);
+    let bundle = pair.net.claim(&pair.bob, &pair.alice).unwrap();
+    impostor.net.device(&impostor.alice).unwrap().introduce(&bundle).unwrap();
+    let start = standard_keys(&mut pair.net, &pair.bob);
+    let by_impostor = impostor.prekey();
+    assert_eq!(by_impostor.from.as_ref(), Some(&pair.label));
 
     let mut device = passive(&start);
-    reads(&mut *device, &honest);
-    let error = refuses(&mut *device, &by_stranger, ErrorClass::UntrustedIdentity);
+    reads(&mut *device, &pair.prekey());
+    let error = refuses(&mut *device, &by_impostor, ErrorClass::UntrustedIdentity);
     assert!(error.text.contains(&pair.label), "{error}");
     reads(&mut *device, &pair.prekey());
+
+    // Whoever comes first is trusted.
+    let mut device = passive(&start);
+    reads(&mut *device, &by_impostor);
+    refuses(&mut *device, &pair.prekey(), ErrorClass::UntrustedIdentity);
+    reads(&mut *device, &impostor.prekey());
 }
 
 #[test]
@@ -324,7 +337,8 @@ fn prekeys_are_for_one_session() {
     let from_alice = pair.prekey();
     pair.net.insert(&carol, adapter().device(&carol).unwrap());
     pair.net.device(&carol).unwrap().create_group(&team()).unwrap();
-    let by_carol = pair.net.device(&carol).unwrap().resend(&team(), b"hello", &bundle, false).unwrap().packets.remove(0);
+    let by_carol =
+        pair.net.device(&carol).unwrap().resend(&team(), b"hello", &bundle, false).unwrap().packets.remove(0);
     let carols = label(&mut pair.net, &carol);
     let by_carol = delivery(DeliveryKind::PrekeyMessage, &carols, by_carol.bytes.as_ref());
     let mut device = passive(&start);
@@ -345,7 +359,7 @@ fn a_sender_key_message_is_refused_for_what_is_wrong_with_it_and_the_honest_one_
     let key = distribution(&from, &plaintext);
     refuses(&mut *device, &second, ErrorClass::NoKey);
     refuses(&mut *device, &with_bytes(&key, |bytes| bytes.truncate(64)), ErrorClass::BadRequest);
-    refuses(&mut *device, &with_bytes(&key, |bytes| drop(bytes.pop())), ErrorClass::BadRequest);
+    refuses(&mut *device, &with_bytes(&key, |bytes| bytes.truncate(bytes.len() - 1)), ErrorClass::BadRequest);
     refuses(&mut *device, &with_bytes(&key, |bytes| bytes[0] = 0x43), ErrorClass::BadRequest);
     refuses(&mut *device, &second, ErrorClass::NoKey);
     device.deliver(&key).unwrap();
@@ -412,29 +426,49 @@ fn a_delivery_that_makes_no_sense_is_a_bad_request() {
 
 #[test]
 fn a_start_that_is_none_of_ours_is_unsupported_and_one_that_is_broken_a_bad_request() {
+    type Break<'a> = (&'a str, &'a dyn Fn(&mut SignalStart));
+
     let class = |start: &Start| adapter().passive(start).err().unwrap().class;
     assert_eq!(class(&Start::Megolm(MegolmStart {})), ErrorClass::Unsupported);
 
     let mut pair = Pair::new();
     let alice = identity(&mut pair.net, &pair.alice).device_key;
-    let honest = pair.start.clone();
-    let short = |bytes: &Bytes| Bytes(bytes.0[1..].to_vec());
-    let flipped = |bytes: &Bytes| Bytes(bytes.0.iter().enumerate().map(|(n, byte)| byte ^ u8::from(n == 9)).collect());
-    let one_time = honest.one_time_prekeys[0].clone();
-    let signed = honest.signed_prekeys[0].clone();
-    let kyber = honest.kyber_prekeys[0].clone();
-    let address = |address: &str| SignalStart { address: address.to_owned(), ..honest.clone() };
-    let registered = |registration_id| SignalStart { registration_id, ..honest.clone() };
-    let identified = |identity_key_priv| SignalStart { identity_key_priv, ..honest.clone() };
-    let one_time = |keys: &[Prekey]| SignalStart { one_time_prekeys: keys.to_vec(), ..honest.clone() }; 
-    let signing = |keys: &[SignedPrekey]| SignalStart { signed_prekeys: keys.to_vec(), ..honest.clone() };
-    let kybers = |keys: &[KyberPrekey]| SignalStart { kyber_prekeys: keys.to_vec(), ..honest.clone() };
-    let knowing = |known: &[(&str, &Bytes)]| SignalStart {
-        known_identities: (known.iter())
-            .map(|(address, key)| KnownIdentity { address: (*address).to_owned(), identity_key: (*key).clone() })
-            .collect(),
-        ..honest.clone()
+    let short = |bytes: &mut Bytes| bytes.0.truncate(bytes.0.len() - 1);
+    let flip = |bytes: &mut Bytes| bytes.0[9] ^= 1;
+    let known = |address: &str, identity_key: &[u8]| KnownIdentity {
+        address: address.to_owned(),
+        identity_key: identity_key.into(),
     };
-    let _ = one_time;
-    drop((address, registered, identified, signing, kybers, knowing, short, flipped, signed, kyber, alice));
+    let breaks: [Break<'_>; 20] = [
+        ("no device", &|start| start.address = "bob".into()),
+        ("device 0", &|start| start.address = "bob.0".into()),
+        ("registration id 0", &|start| start.registration_id = 0),
+        ("15 bits of registration id", &|start| start.registration_id = 0x4000),
+        ("short identity key", &|start| short(&mut start.identity_key_priv)),
+        ("another identity key", &|start| flip(&mut start.identity_key_priv)),
+        ("short one-time prekey", &|start| short(&mut start.one_time_prekeys[0].private)),
+        ("two one-time prekeys of one number", &|start| start.one_time_prekeys.push(start.one_time_prekeys[0].clone())),
+        ("short signed prekey", &|start| short(&mut start.signed_prekeys[0].private)),
+        ("another signed prekey", &|start| flip(&mut start.signed_prekeys[0].private)),
+        ("another signature", &|start| flip(&mut start.signed_prekeys[0].signature)),
+        ("two signed prekeys of one number", &|start| start.signed_prekeys.push(start.signed_prekeys[0].clone())),
+        ("short public Kyber prekey", &|start| short(&mut start.kyber_prekeys[0].public)),
+        ("another public Kyber prekey", &|start| flip(&mut start.kyber_prekeys[0].public)),
+        ("short Kyber prekey", &|start| short(&mut start.kyber_prekeys[0].private)),
+        ("another Kyber prekey", &|start| flip(&mut start.kyber_prekeys[0].private)),
+        ("another Kyber signature", &|start| flip(&mut start.kyber_prekeys[0].signature)),
+        ("another type of Kyber prekey", &|start| start.kyber_prekeys[0].private.0[0] = 7),
+        ("somebody without an address", &|start| start.known_identities.push(known("alice", alice.as_ref()))),
+        ("an identity without its type", &|start| start.known_identities.push(known("alice.1", &alice.0[1..]))),
+    ];
+    for (what, break_it) in breaks {
+        let mut start = pair.start.clone();
+        break_it(&mut start);
+        assert_eq!(class(&Start::Signal(start)), ErrorClass::BadRequest, "{what}");
+    }
+    let mut start = pair.start.clone();
+    start.known_identities = vec![known("alice.1", alice.as_ref()); 2];
+    assert_eq!(class(&Start::Signal(start)), ErrorClass::BadRequest, "two identities of one address");
+    let first = pair.prekey();
+    reads(&mut *passive(&pair.start), &first);
 }

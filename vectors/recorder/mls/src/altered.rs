@@ -7,7 +7,7 @@
 use std::collections::VecDeque;
 
 use anyhow::{Context, Result};
-use e2esm_adapter::{Delivered, Delivery, Start};
+use e2esm_adapter::{Delivered, Delivery, ErrorClass, Start};
 use e2esm_playback::{Draft, Fault, Recorded};
 
 use crate::alter::{self, Alteration};
@@ -73,7 +73,7 @@ struct File<'a, M> {
     party: Party<M>,
     epoch: u64,
     said: usize,
-    /// Messages of this epoch that have been written already: text, packet, leaf.
+    /// Messages of this epoch that have been written already and not been delivered.
     written: VecDeque<Said>,
     /// Who writes between two refusals.
     speakers: &'static [(&'static str, u32)],
@@ -106,7 +106,7 @@ struct Kind<'a> {
 
 /// Those who are in the group beside carol, and their leaves.
 const ALICE: (&str, u32) = ("alice", 0);
-const BOB: (&'static str, u32) = ("bob", 1);
+const BOB: (&str, u32) = ("bob", 1);
 const DAVE: (&str, u32) = ("dave", 3);
 /// All of them.
 const SPEAKERS: [(&str, u32); 3] = [ALICE, BOB, DAVE];
@@ -120,7 +120,7 @@ impl<'a, M: Member> File<'a, M> {
         member: fn(&'static str) -> Result<M>,
         key_packages: usize,
     ) -> Result<(Self, Vec<Vec<u8>>)> {
-        let names = ["alice", "bob", "carol", "dave", "erin", "frank", "grace", "heidi"];
+        let names = ["alice", "bob", "carol", "dave", "erin", "frank", "grace"];
         let mut party = Party::new(&names, member)?;
         let mut published =
             (0..key_packages).map(|_| party.member("carol")?.key_package()).collect::<Result<Vec<_>>>()?;
@@ -136,23 +136,43 @@ impl<'a, M: Member> File<'a, M> {
         party.member("bob")?.join(&invitation, None)?;
         party.member("dave")?.join(&invitation, None)?;
 
-        let mut file = Self { recorder, by, draft, party, epoch: 1, said: 0, written: VecDeque::new(), speakers: &SPEAKERS, refused: 0, turn: 0 };
+        let mut file = Self {
+            recorder,
+            by,
+            draft,
+            party,
+            epoch: 1,
+            said: 0,
+            written: VecDeque::new(),
+            speakers: &SPEAKERS,
+            refused: 0,
+            turn: 0,
+        };
         let comment = "alice founds the group and adds bob, this device (carol) and dave: leaves 0 to 3.";
-        file.take("Welcome", comment, &invitation, epoch_reached(FRIENDS, 1));
+        file.enter("Welcome", comment, &invitation, 1, "alice")?;
         Ok((file, published))
+    }
+
+    /// A commit, or a Welcome to the group: `witness`, who is a member, has come into the epoch by the same.
+    fn enter(&mut self, name: &str, comment: &str, packet: &[u8], epoch: u64, witness: &str) -> Result<()> {
+        let facts = self.entered(FRIENDS, epoch, witness)?;
+        self.take(name, comment, packet, facts);
+        Ok(())
+    }
+
+    fn entered(&mut self, group: &str, epoch: u64, witness: &str) -> Result<Delivered> {
+        let authenticator = self.party.member(witness)?.epoch_authenticator()?;
+        Ok(Delivered { epoch_authenticator: Some(authenticator.into()), ..epoch_reached(group, epoch) })
     }
 
     fn take(&mut self, name: &str, comment: &str, packet: &[u8], facts: Delivered) {
         self.draft.accept(name, comment, delivery(packet), facts);
     }
 
-    /// A commit by one of them, in force among all but carol; `also` are those who have come since.
-    fn commit(&mut self, by: &str, changes: &Changes, data: &str, also: &[&str]) -> Result<Committed> {
+    /// A commit by one of them, in force among all but carol.
+    fn commit(&mut self, by: &str, changes: &Changes, data: &str) -> Result<Committed> {
         let committed = self.party.member(by)?.commit(changes, data)?;
-        let mut to = vec!["alice", "bob", "dave"];
-        to.retain(|name| !(*name == "dave" && changes.remove.contains(&DAVE.1)));
-        to.extend(also);
-        self.party.deliver(&committed.commit, &to)?;
+        self.party.deliver(&committed.commit, &["alice", "bob", "dave"])?;
         self.epoch += 1;
         Ok(committed)
     }
@@ -224,19 +244,14 @@ impl<'a, M: Member> File<'a, M> {
     }
 
     /// Copies that are refused, with messages between them that are read.
-    fn refuse(
-        &mut self,
-        copies: Vec<Alteration>,
-        kind: &Kind<'_>,
-        deliver: impl Fn(&[u8]) -> Delivery,
-    ) -> Result<()> {
+    fn refuse(&mut self, copies: Vec<Alteration>, kind: &Kind<'_>, deliver: impl Fn(&[u8]) -> Delivery) -> Result<()> {
         for copy in copies {
             if self.refused >= REFUSALS {
                 self.interject()?;
             }
             self.refused += 1;
             let Verdict { reasons, flag, why } = verdict(kind.protection, &copy);
-            let Alteration { field, change, bytes, .. } = copy;
+            let Alteration { field, change, bytes } = copy;
             let name = format!("{}, {field}: {change}", kind.twin);
             let fault = Fault { packet: kind.packet.to_owned(), field, change: change.to_owned(), rule: None };
             self.draft.reject(&name, why, deliver(&bytes), &[flag], fault, kind.twin, &reasons);
@@ -283,8 +298,8 @@ fn commit_with_path(recorder: &Recorder) -> Result<Recorded> {
     let [by, ..] = recorder.mls_rs()?;
     let (mut file, _) = File::new(recorder, by, &head, MlsRsMember::new, 1)?;
     let path = Changes { path: true, ..Changes::default() };
-    let earlier = file.commit("bob", &path, "earlier", &[])?.commit;
-    file.take("earlier commit", "bob replaces his keys for the first time.", &earlier, epoch_reached(FRIENDS, 2));
+    let earlier = file.commit("bob", &path, "earlier")?.commit;
+    file.enter("earlier commit", "bob replaces his keys for the first time.", &earlier, 2, "alice")?;
     let commit = file.party.member("bob")?.commit(&path, "once more")?.commit;
     let kind = Kind {
         packet: "commit with path as PublicMessage",
@@ -294,14 +309,14 @@ fn commit_with_path(recorder: &Recorder) -> Result<Recorded> {
         share: |path| match path {
             path if listed(path) => Share::None,
             path if deep(path) => Share::Few(1),
-            "content.group_id" | "content.authenticated_data" => Share::Few(4),
-            _ => Share::All,
+            alter::WHOLE | "content.epoch" | "content.commit.path" | "membership_tag" => Share::All,
+            _ => Share::Few(3),
         },
         innocent: &[],
     };
     file.alter(&commit, &kind)?;
     file.party.deliver(&commit, &["alice", "bob", "dave"])?;
-    file.take("commit", "bob's commit as he sent it.", &commit, epoch_reached(FRIENDS, 3));
+    file.enter("commit", "bob's commit as he sent it.", &commit, 3, "alice")?;
     file.conclude(&SPEAKERS)
 }
 
@@ -339,7 +354,7 @@ fn commit_with_add(recorder: &Recorder) -> Result<Recorded> {
     file.alter(&committed.commit, &kind)?;
     file.party.deliver(&committed.commit, &["alice", "bob", "dave"])?;
     file.party.member("erin")?.join(&committed.welcome.context("nobody is welcomed")?, None)?;
-    file.take("commit", "alice's commit as she sent it: erin has leaf 4.", &committed.commit, epoch_reached(FRIENDS, 2));
+    file.enter("commit", "alice's commit as she sent it: erin has leaf 4.", &committed.commit, 2, "alice")?;
     file.conclude(&[ALICE, BOB, DAVE, ("erin", 4)])
 }
 
@@ -355,9 +370,9 @@ fn commit_with_remove(recorder: &Recorder) -> Result<Recorded> {
     let [by, ..] = recorder.mls_rs()?;
     let (mut file, _) = File::new(recorder, by, &head, MlsRsMember::new, 1)?;
     let add = Changes { add: vec![file.party.member("erin")?.key_package()?], ..Changes::default() };
-    let committed = file.commit("bob", &add, "", &[])?;
+    let committed = file.commit("bob", &add, "")?;
     file.party.member("erin")?.join(&committed.welcome.context("nobody is welcomed")?, None)?;
-    file.take("add commit", "bob adds erin, who gets leaf 4.", &committed.commit, epoch_reached(FRIENDS, 2));
+    file.enter("add commit", "bob adds erin, who gets leaf 4.", &committed.commit, 2, "alice")?;
     // bob would remove erin, by a commit that comes to nothing: it lends its fields.
     let erins = Changes { remove: vec![4], ..Changes::default() };
     let other = file.party.member("bob")?.commit(&erins, "erin goes")?.commit;
@@ -378,7 +393,7 @@ fn commit_with_remove(recorder: &Recorder) -> Result<Recorded> {
     };
     file.alter(&commit, &kind)?;
     file.party.deliver(&commit, &["alice", "bob", "erin"])?;
-    file.take("commit", "alice's commit as she sent it: leaf 3 is blank.", &commit, epoch_reached(FRIENDS, 3));
+    file.enter("commit", "alice's commit as she sent it: leaf 3 is blank.", &commit, 3, "alice")?;
     file.conclude(&[ALICE, BOB, ("erin", 4)])
 }
 
@@ -427,7 +442,7 @@ impl<'a> File<'a, MlsRsMember> {
         let commit = self.commit_proposals()?;
         let comment = "alice commits the three by reference: a reference is a hash of the whole proposal as it was sent, so \
                        it is found only if that was kept and no altered copy. erin gets dave's leaf.";
-        self.take("commit", comment, &commit, epoch_reached(FRIENDS, 2));
+        self.enter("commit", comment, &commit, 2, "alice")?;
         self.conclude(&[ALICE, BOB, ("erin", 3)])
     }
 }
@@ -459,7 +474,8 @@ fn update_proposal(recorder: &Recorder) -> Result<Recorded> {
             path if listed(path) => Share::None,
             path if deep(path) => Share::Few(1),
             alter::WHOLE => Share::None,
-            _ => Share::Few(2),
+            path if inside(path) || path == "membership_tag" => Share::Few(2),
+            _ => Share::Few(1),
         },
         innocent: &[],
     };
@@ -567,7 +583,7 @@ fn commit_by_reference(recorder: &Recorder) -> Result<Recorded> {
     file.party.deliver(&committed.commit, &["alice", "bob"])?;
     file.party.member("erin")?.join(&committed.welcome.context("nobody is welcomed")?, None)?;
     let comment = "alice's commit as she sent it. erin gets dave's leaf.";
-    file.take("commit", comment, &committed.commit, epoch_reached(FRIENDS, 2));
+    file.enter("commit", comment, &committed.commit, 2, "alice")?;
     file.conclude(&[ALICE, BOB, ("erin", 3)])
 }
 
@@ -596,14 +612,15 @@ fn external_commit(recorder: &Recorder) -> Result<Recorded> {
             path if listed(path) => Share::None,
             path if deep(path) => Share::Few(1),
             alter::WHOLE => Share::None,
-            "auth.signature" | "auth.confirmation_tag" => Share::All,
-            _ => Share::Few(2),
+            path if path.starts_with("auth.") => Share::Few(4),
+            path if inside(path) => Share::Few(2),
+            _ => Share::Few(1),
         },
         innocent: &[],
     };
     file.alter(&commit, &kind)?;
     file.party.deliver(&commit, &["alice", "bob", "dave"])?;
-    file.take("external commit", "erin's commit as she sent it: she has leaf 4.", &commit, epoch_reached(FRIENDS, 2));
+    file.enter("external commit", "erin's commit as she sent it: she has leaf 4.", &commit, 2, "alice")?;
     file.conclude(&[ALICE, ("erin", 4)])
 }
 
@@ -631,18 +648,18 @@ fn external_add_proposal(recorder: &Recorder) -> Result<Recorded> {
             path if listed(path) => Share::None,
             path if deep(path) => Share::Few(1),
             alter::WHOLE => Share::None,
-            "auth.signature" => Share::All,
-            _ => Share::Few(2),
+            "auth.signature" => Share::Few(5),
+            _ => Share::Few(1),
         },
         innocent: &[],
     };
     file.alter(&proposal, &kind)?;
     file.take("proposal", "erin's proposal as she sent it.", &proposal, epoch_reached(FRIENDS, 1));
     file.party.deliver(&proposal, &["alice", "bob", "dave"])?;
-    let committed = file.commit("alice", &Changes::default(), "let her in", &[])?;
+    let committed = file.commit("alice", &Changes::default(), "let her in")?;
     file.party.member("erin")?.join(&committed.welcome.context("nobody is welcomed")?, None)?;
     let comment = "alice commits it by reference; erin has leaf 4.";
-    file.take("commit", comment, &committed.commit, epoch_reached(FRIENDS, 2));
+    file.enter("commit", comment, &committed.commit, 2, "alice")?;
     file.conclude(&[ALICE, ("erin", 4)])
 }
 
@@ -670,15 +687,16 @@ fn welcome(recorder: &Recorder) -> Result<Recorded> {
         twin: "Welcome to work",
         other: other.as_deref(),
         // The other newcomer's secrets are none of this device's business, nor is their place.
-        share: |path| if path.starts_with("secrets[1]") { Share::None } else { Share::All },
-        innocent: &[
-            ("secrets", alter::REMOVED),
-            ("secrets", alter::DOUBLED),
-            ("secrets", alter::EXCHANGED),
-        ],
+        share: |path| match path {
+            path if path.starts_with("secrets[1]") => Share::None,
+            path if path.starts_with("secrets[0].") || path == "encrypted_group_info" => Share::Few(5),
+            _ => Share::All,
+        },
+        innocent: &[("secrets", alter::REMOVED), ("secrets", alter::DOUBLED), ("secrets", alter::EXCHANGED)],
     };
     file.alter(&welcome, &kind)?;
-    file.take("Welcome to work", "The Welcome as erin sent it: carol has leaf 1.", &welcome, epoch_reached(WORK, 1));
+    let entered = file.entered(WORK, 1, "erin")?;
+    file.take("Welcome to work", "The Welcome as erin sent it: carol has leaf 1.", &welcome, entered);
     let packet = file.party.member("erin")?.send("to work", "")?;
     file.take("message in work", "erin writes there.", &packet, message_read(WORK, "to work", 0));
     file.conclude(&SPEAKERS)
@@ -724,11 +742,8 @@ fn ratchet_tree(recorder: &Recorder) -> Result<Recorded> {
         share: |path| match path {
             "ratchet_tree" => Share::All,
             path if listed(path) => Share::None,
-            // One leaf that has made a commit and one that has not.
-            path if path.starts_with("ratchet_tree[4].leaf_node.") || path.starts_with("ratchet_tree[6].leaf_node.") => {
-                Share::Few(1)
-            }
-            path if path.contains(".leaf_node.") => Share::None,
+            // Of the leaves, one that has made a commit.
+            path if path.contains(".leaf_node.") && !path.starts_with("ratchet_tree[4].") => Share::None,
             _ => Share::Few(1),
         },
         innocent: &[],
@@ -738,8 +753,18 @@ fn ratchet_tree(recorder: &Recorder) -> Result<Recorded> {
     copies.extend(alter::of_tree(&root, &tree)?);
     let beside = |tree: &[u8]| Delivery { ratchet_tree: Some(tree.into()), ..delivery(&welcome) };
     file.refuse(copies, &kind, beside)?;
+    let fault = Fault {
+        packet: kind.packet.to_owned(),
+        field: "ratchet_tree".to_owned(),
+        change: alter::LEFT_OUT.to_owned(),
+        rule: None,
+    };
+    let why = "Without a tree nobody can join (RFC 9420, section 12.4.3.1).";
+    let name = "Welcome to work, without any tree";
+    file.draft.reject(name, why, delivery(&welcome), &["Altered"], fault, kind.twin, &[ErrorClass::BadRequest]);
     let comment = "The Welcome with the tree as it is: carol has leaf 3.";
-    file.draft.accept(kind.twin, comment, beside(&tree), epoch_reached(WORK, 4));
+    let entered = file.entered(WORK, 4, "grace")?;
+    file.draft.accept(kind.twin, comment, beside(&tree), entered);
     let packet = file.party.member("grace")?.send("to work", "")?;
     file.take("message in work", "grace writes there.", &packet, message_read(WORK, "to work", 2));
     file.conclude(&SPEAKERS)
@@ -757,8 +782,8 @@ fn private_message(recorder: &Recorder) -> Result<Recorded> {
     };
     let by = recorder.openmls()?;
     let (mut file, _) = File::new(recorder, by, &head, OpenMlsMember::new, 1)?;
-    let refresh = file.commit("bob", &Changes { path: true, ..Changes::default() }, "", &[])?.commit;
-    file.take("commit", "bob replaces his keys.", &refresh, epoch_reached(FRIENDS, 2));
+    let refresh = file.commit("bob", &Changes { path: true, ..Changes::default() }, "")?.commit;
+    file.enter("commit", "bob replaces his keys.", &refresh, 2, "alice")?;
     let other = file.party.member("bob")?.send("I am at home", "room 3")?;
     file.take("earlier message", "bob writes.", &other, message_read(FRIENDS, "I am at home", BOB.1));
     let message = file.party.member("bob")?.send("I am at work", "room 12")?;
@@ -789,8 +814,8 @@ fn private_commit(recorder: &Recorder) -> Result<Recorded> {
     let by = recorder.openmls()?;
     let (mut file, _) = File::new(recorder, by, &head, OpenMlsMember::new, 1)?;
     let path = Changes { path: true, ..Changes::default() };
-    let earlier = file.commit("bob", &path, "earlier", &[])?.commit;
-    file.take("earlier commit", "bob replaces his keys for the first time.", &earlier, epoch_reached(FRIENDS, 2));
+    let earlier = file.commit("bob", &path, "earlier")?.commit;
+    file.enter("earlier commit", "bob replaces his keys for the first time.", &earlier, 2, "alice")?;
     let commit = file.party.member("bob")?.commit(&path, "once more")?.commit;
     let kind = Kind {
         packet: "commit as PrivateMessage",
@@ -802,7 +827,7 @@ fn private_commit(recorder: &Recorder) -> Result<Recorded> {
     };
     file.alter(&commit, &kind)?;
     file.party.deliver(&commit, &["alice", "bob", "dave"])?;
-    file.take("commit", "bob's commit as he sent it.", &commit, epoch_reached(FRIENDS, 3));
+    file.enter("commit", "bob's commit as he sent it.", &commit, 3, "alice")?;
     file.conclude(&SPEAKERS)
 }
 
@@ -829,7 +854,7 @@ fn private_proposal(recorder: &Recorder) -> Result<Recorded> {
     };
     file.alter(&update, &kind)?;
     file.take(UPDATE.0, UPDATE.1, &update, epoch_reached(FRIENDS, 1));
-    let commit = file.commit("alice", &Changes::default(), "so be it", &[])?.commit;
-    file.take("commit", "alice commits it by reference.", &commit, epoch_reached(FRIENDS, 2));
+    let commit = file.commit("alice", &Changes::default(), "so be it")?.commit;
+    file.enter("commit", "alice commits it by reference.", &commit, 2, "alice")?;
     file.conclude(&SPEAKERS)
 }

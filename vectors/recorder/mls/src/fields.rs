@@ -466,3 +466,136 @@ impl Reader<'_> {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+    use crate::members::{Changes, Committed, Member, MlsRsMember, OpenMlsMember, Party, Proposal};
+
+    const ALICE_AND_BOB: [&str; 3] = ["alice", "bob", "carol"];
+
+    /// alice's group with bob in it, who has joined, and the Welcome.
+    fn group<M: Member>(member: fn(&'static str) -> Result<M>) -> (Party<M>, Committed) {
+        let mut party = Party::new(&ALICE_AND_BOB, member).unwrap();
+        let add = vec![party.member("bob").unwrap().key_package().unwrap()];
+        let alice = party.member("alice").unwrap();
+        alice.create("friends").unwrap();
+        let committed = alice.commit(&Changes { add, path: true, ..Changes::default() }, "data").unwrap();
+        party.deliver(&committed.commit, &["alice"]).unwrap();
+        party.member("bob").unwrap().join(committed.welcome.as_ref().unwrap(), None).unwrap();
+        (party, committed)
+    }
+
+    /// Honest packets of every kind and from both libraries.
+    fn packets() -> Vec<(WireFormat, Vec<u8>)> {
+        fn of<M: Member>(member: fn(&'static str) -> Result<M>, handshake: WireFormat) -> Vec<(WireFormat, Vec<u8>)> {
+            let (mut party, founding) = group(member);
+            let carol = party.member("carol").unwrap().key_package().unwrap();
+            let message = party.member("bob").unwrap().send("hello", "").unwrap();
+            let bob = party.member("bob").unwrap();
+            let add = bob.propose(&Proposal::Add(carol.clone()), "").unwrap();
+            let update = bob.propose(&Proposal::Update, "").unwrap();
+            party.deliver(&add, &["alice"]).unwrap();
+            party.deliver(&update, &["alice"]).unwrap();
+            let by_reference = party.member("alice").unwrap().commit(&Changes::default(), "").unwrap();
+            vec![
+                (WireFormat::KeyPackage, carol),
+                (WireFormat::Welcome, founding.welcome.unwrap()),
+                (handshake, founding.commit),
+                (WireFormat::PrivateMessage, message),
+                (handshake, add),
+                (handshake, update),
+                (handshake, by_reference.commit),
+                (WireFormat::Welcome, by_reference.welcome.unwrap()),
+            ]
+        }
+        let mut packets = of(MlsRsMember::new, WireFormat::PublicMessage);
+        packets.extend(of(OpenMlsMember::new, WireFormat::PrivateMessage));
+        let (mut party, _) = group(MlsRsMember::new);
+        let info = party.member("alice").unwrap().group_info().unwrap();
+        let carol = party.member("carol").unwrap();
+        packets.push((WireFormat::PublicMessage, carol.propose_itself(&info, "").unwrap()));
+        packets.push((WireFormat::PublicMessage, carol.join_externally(&info, "").unwrap()));
+        packets
+    }
+
+    /// The bytes of a structure are those of its parts, and nothing else but presence and lengths.
+    fn tiled(field: &Field, packet: &[u8]) {
+        let parts = field.parts();
+        if !parts.is_empty() {
+            let end = parts.iter().fold(field.at.end - field.content(packet).len(), |at, part| {
+                let presence = usize::from(matches!(field.shape, Shape::Optional(_)));
+                assert_eq!(part.at.start, at + presence, "{}", part.name);
+                part.at.end
+            });
+            assert_eq!(end, field.at.end, "{}", field.name);
+        }
+        parts.into_iter().for_each(|part| tiled(part, packet));
+    }
+
+    #[test]
+    fn honest_packets_are_read_to_the_last_byte_and_put_together_again() {
+        for (format, packet) in packets() {
+            let (found, root) = message(&packet).unwrap();
+            assert_eq!(found, format);
+            tiled(&root, &packet);
+            for (path, field) in root.all() {
+                let same = Edit::Content(field.content(&packet).to_vec());
+                assert_eq!(root.rewritten(&packet, field, &same), packet, "{path}");
+            }
+            for length in 0..packet.len() {
+                assert!(message(&packet[..length]).is_err(), "{format:?} of {} bytes reads at {length}", packet.len());
+            }
+            assert!(message(&[packet.as_slice(), &[0]].concat()).is_err());
+        }
+    }
+
+    #[test]
+    fn fields_are_where_the_rfc_has_them() {
+        let (mut party, founding) = group(MlsRsMember::new);
+        let (_, root) = message(&founding.commit).unwrap();
+        let value = |path: &str| root.find(path).unwrap().value(&founding.commit);
+        let content = |path: &str| root.find(path).unwrap().content(&founding.commit);
+        assert_eq!(content("content.group_id"), b"friends");
+        assert_eq!(content("content.authenticated_data"), b"data");
+        assert_eq!((value("content.epoch"), value("content.sender.leaf_index")), (0, 0));
+        assert_eq!(
+            (value("content.content_type"), value("content.commit.proposals[0].proposal.proposal_type")),
+            (3, 1)
+        );
+        let added = "content.commit.proposals[0].proposal.key_package.leaf_node";
+        assert_eq!(content(&format!("{added}.credential.identity")), b"bob");
+        assert_eq!(content("content.commit.path.leaf_node.credential.identity"), b"alice");
+        assert_eq!((content("auth.signature").len(), content("auth.confirmation_tag").len()), (64, 32));
+        assert_eq!(content("membership_tag").len(), 32);
+
+        let key_package = party.member("carol").unwrap().key_package().unwrap();
+        let changes = Changes { add: vec![key_package], tree_apart: true, ..Changes::default() };
+        let committed = party.member("alice").unwrap().commit(&changes, "").unwrap();
+        let tree = committed.ratchet_tree.unwrap();
+        let root = ratchet_tree(&tree).unwrap();
+        tiled(&root, &tree);
+        for (leaf, name) in ALICE_AND_BOB.iter().enumerate() {
+            let identity = root.find(&format!("ratchet_tree[{}].leaf_node.credential.identity", 2 * leaf)).unwrap();
+            assert_eq!(identity.content(&tree), name.as_bytes());
+        }
+    }
+
+    #[test]
+    fn lengths_follow_what_they_are_the_lengths_of() {
+        let (_, founding) = group(MlsRsMember::new);
+        let (_, root) = message(&founding.commit).unwrap();
+        let path = "content.commit.proposals[0].proposal.key_package.leaf_node.credential.identity";
+        // So long that the lengths around it grow as well.
+        for length in [0, 63, 64, 16_383, 16_384] {
+            let edit = Edit::Content(vec![b'x'; length]);
+            let longer = root.rewritten(&founding.commit, root.find(path).unwrap(), &edit);
+            let (_, again) = message(&longer).unwrap();
+            assert_eq!(again.find(path).unwrap().content(&longer), vec![b'x'; length]);
+            let tag = again.find("membership_tag").unwrap().content(&longer);
+            assert_eq!(tag, root.find("membership_tag").unwrap().content(&founding.commit));
+        }
+    }
+}

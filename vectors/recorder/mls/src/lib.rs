@@ -76,8 +76,11 @@ impl Recorder {
     /// If an adapter is gone.
     pub fn mls_rs(&self) -> Result<[Recording<'_>; 3]> {
         let [first, second, third] = self.recording.as_slice() else { anyhow::bail!("not three suites of mls-rs's") };
-        Ok([(first, "public"), (second, "p256"), (third, "chacha20")]
-            .map(|(adapter, label)| Recording { adapter: adapter.as_ref(), label, handshake: "PublicMessage" }))
+        Ok([(first, "public"), (second, "p256"), (third, "chacha20")].map(|(adapter, label)| Recording {
+            adapter: adapter.as_ref(),
+            label,
+            handshake: "PublicMessage",
+        }))
     }
 
     /// Has everybody play it: whoever recorded it, then all others.

@@ -35,6 +35,9 @@ pub trait Member {
     /// A commit of `changes` and of everything that has been proposed. In force once it is [received](Self::receive).
     fn commit(&mut self, changes: &Changes, authenticated_data: &str) -> Result<Committed>;
 
+    /// The present epoch's authenticator (RFC 9420, section 8.7).
+    fn epoch_authenticator(&mut self) -> Result<Vec<u8>>;
+
     /// Takes a proposal, a commit or a message of another member's, or its own commit.
     fn receive(&mut self, message: &[u8]) -> Result<()>;
 }

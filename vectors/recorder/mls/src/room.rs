@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use anyhow::{Context, Result, bail, ensure};
 use e2esm_adapter::{
-    Adapter, Bundle, Bytes, Change, Delivered, Device, DeviceId, ErrorClass, Fault, Forged, Forgery, GroupId, KnownGroup,
+    Bundle, Bytes, Change, Delivered, Device, DeviceId, ErrorClass, Fault, Forged, Forgery, GroupId, KnownGroup,
     Output, Packet, PacketKind,
 };
 use e2esm_playback::{Draft, Recorded, Rule};
@@ -53,9 +53,19 @@ pub struct Changed {
     pub commit: Vec<u8>,
     /// What lets newcomers in.
     pub welcome: Option<Vec<u8>>,
+    /// Of the epoch that it leads to, from a member who is there. None before it has been [spread](Room::spread).
+    authenticator: Option<Bytes>,
     packets: Vec<Packet>,
     add: Vec<Name>,
     remove: Vec<Name>,
+}
+
+impl Changed {
+    /// What must hold once this is in force.
+    fn entered(&self) -> Delivered {
+        let epoch_authenticator = self.authenticator.clone();
+        Delivered { epoch_authenticator, ..epoch_reached(self.group, self.epoch) }
+    }
 }
 
 /// A message that somebody has sent.
@@ -69,6 +79,12 @@ pub struct Said {
 }
 
 impl Said {
+    /// The same from this leaf, for a sender that has left it.
+    #[must_use]
+    pub fn at(self, leaf: u32) -> Self {
+        Self { leaf, ..self }
+    }
+
     /// What must hold once it has been read.
     pub fn read(&self) -> Delivered {
         message_read(self.group, &self.text, self.leaf)
@@ -178,8 +194,8 @@ impl<'a> Room<'a> {
         remove: &[Name],
         refresh: bool,
     ) -> Result<Changed> {
-        let changed = self.prepare(group, by, add, remove, refresh)?;
-        self.spread(&changed, &[])?;
+        let mut changed = self.prepare(group, by, add, remove, refresh)?;
+        self.spread(&mut changed, &[])?;
         Ok(changed)
     }
 
@@ -202,12 +218,14 @@ impl<'a> Room<'a> {
     }
 
     fn changed(&mut self, group: &'static str, output: Output, add: &[Name], remove: &[Name]) -> Result<Changed> {
-        let of_kind = |kind| output.packets.iter().find(|packet| packet.kind == kind).map(|packet| packet.bytes.0.clone());
+        let of_kind =
+            |kind| output.packets.iter().find(|packet| packet.kind == kind).map(|packet| packet.bytes.0.clone());
         Ok(Changed {
             group,
             epoch: self.group(group)?.epoch + 1,
             commit: of_kind(PacketKind::Change).context("a change without a commit")?,
             welcome: of_kind(PacketKind::Welcome),
+            authenticator: None,
             packets: output.packets.clone(),
             add: add.to_vec(),
             remove: remove.to_vec(),
@@ -218,13 +236,18 @@ impl<'a> Room<'a> {
     ///
     /// # Errors
     /// Anybody's.
-    pub fn spread(&mut self, changed: &Changed, except: &[Name]) -> Result<()> {
+    pub fn spread(&mut self, changed: &mut Changed, except: &[Name]) -> Result<()> {
         let mut to: Vec<Name> = self.group(changed.group)?.leaves.values().copied().collect();
         to.retain(|name| !except.contains(name));
         for packet in &changed.packets {
             let to = if packet.kind == PacketKind::Welcome { &changed.add } else { &to };
             self.give(packet, to)?;
         }
+        to.retain(|name| *name != self.passive && !changed.remove.contains(name));
+        let witness = to.first().context("nobody is left")?;
+        let authenticator =
+            self.device(witness)?.fingerprint(&GroupId(changed.group.to_owned()), &device_id(witness))?;
+        changed.authenticator = Some(hex::decode(authenticator.value)?.into());
         let group = self.group(changed.group)?;
         group.epoch = changed.epoch;
         group.leaves.retain(|_, name| !changed.remove.contains(name));
@@ -241,7 +264,8 @@ impl<'a> Room<'a> {
     /// # Errors
     /// Anybody's.
     pub fn give(&mut self, packet: &Packet, to: &[Name]) -> Result<()> {
-        for name in to.iter().filter(|name| **name != self.passive) {
+        let passive = self.passive;
+        for name in to.iter().filter(|name| **name != passive) {
             self.device(name)?.receive(packet).with_context(|| format!("{name} receives a {}", packet.kind.label()))?;
         }
         Ok(())
@@ -286,8 +310,8 @@ impl<'a> Room<'a> {
     pub fn join_externally(&mut self, group: &'static str, host: Name, joiner: Name) -> Result<Changed> {
         let info = self.device(host)?.group_info(&GroupId(group.to_owned()))?;
         let output = self.device(joiner)?.external_join(info.as_ref())?;
-        let changed = self.changed(group, output, &[joiner], &[])?;
-        self.spread(&changed, &[])?;
+        let mut changed = self.changed(group, output, &[joiner], &[])?;
+        self.spread(&mut changed, &[])?;
         Ok(changed)
     }
 
@@ -339,17 +363,14 @@ impl<'a> Room<'a> {
     /// If the change lets nobody in.
     pub fn hear_welcome(&mut self, name: &str, comment: &str, changed: &Changed) -> Result<()> {
         let welcome = changed.welcome.clone().context("nobody is let in")?;
-        self.draft.accept(name, comment, delivery(&welcome), epoch_reached(changed.group, changed.epoch));
+        self.draft.accept(name, comment, delivery(&welcome), changed.entered());
         Ok(())
     }
 
     /// The passive device takes a change.
     pub fn hear_change(&mut self, name: &str, comment: &str, changed: &Changed) {
-        let facts = if changed.remove.contains(&self.passive) {
-            removed_from(changed.group)
-        } else {
-            epoch_reached(changed.group, changed.epoch)
-        };
+        let facts =
+            if changed.remove.contains(&self.passive) { removed_from(changed.group) } else { changed.entered() };
         self.draft.accept(name, comment, delivery(&changed.commit), facts);
     }
 

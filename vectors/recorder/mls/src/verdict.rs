@@ -43,7 +43,9 @@ pub fn verdict(protection: Protection, alteration: &Alteration) -> Verdict {
     }
     match *change {
         alter::LONG_LENGTH => {
-            return malformed("A length takes as few bytes as possible, or the packet is malformed (RFC 9420, 2.1.2).");
+            return malformed(
+                "A length takes as few bytes as possible, or the packet is malformed (RFC 9420, section 2.1.2).",
+            );
         }
         alter::PRESENCE => return malformed("An optional field is there, 1, or not, 0 (RFC 9420, section 2.1.1)."),
         alter::LEFT_OUT => return malformed("The structure lacks a field that it must have (RFC 9420, section 6.2)."),
@@ -69,7 +71,10 @@ pub fn verdict(protection: Protection, alteration: &Alteration) -> Verdict {
             );
         }
         ("epoch", _) if protection == Protection::Application => {
-            return altered(&[StaleEpoch], "The epoch chooses the keys: these are none that the device has (RFC 9420, 9).");
+            return altered(
+                &[StaleEpoch],
+                "The epoch chooses the keys: these are none that the device has (RFC 9420, section 9).",
+            );
         }
         ("epoch" | "content.epoch", _) => {
             return altered(&[StaleEpoch], "Commits and proposals are of the present epoch (RFC 9420, section 6).");
@@ -119,13 +124,9 @@ pub fn verdict(protection: Protection, alteration: &Alteration) -> Verdict {
             "secrets" | "secrets[0]" | "new_member" => {
                 altered(&[NoKey], "The Welcome names no key package of this device's (RFC 9420, section 12.4.3.1).")
             }
-            "encrypted_group_info" => altered(
-                &[AuthFailed],
-                "It is encrypted and authenticated under the Welcome's secret (RFC 9420, section 12.4.3.1).",
-            ),
             _ => altered(
                 &[AuthFailed],
-                "HPKE authenticates the secrets and the GroupInfo beside them (RFC 9420, section 12.4.3.1).",
+                "HPKE authenticates the secrets, and with them the encrypted GroupInfo (RFC 9420, section 12.4.3.1).",
             ),
         },
         Protection::RatchetTree if field == "ratchet_tree" => altered(

@@ -117,11 +117,8 @@ impl MlsRsMember {
 
 impl Member for MlsRsMember {
     fn key_package(&mut self) -> Result<Vec<u8>> {
-        let message = self.client.generate_key_package_message(
-            Default::default(),
-            Default::default(),
-            Some(MlsTime::from(0)),
-        )?;
+        let message =
+            self.client.generate_key_package_message(Default::default(), Default::default(), Some(MlsTime::from(0)))?;
         Ok(message.to_bytes()?)
     }
 
@@ -186,6 +183,10 @@ impl Member for MlsRsMember {
         Ok(Committed { commit, welcome, ratchet_tree })
     }
 
+    fn epoch_authenticator(&mut self) -> Result<Vec<u8>> {
+        Ok(self.group()?.epoch_authenticator()?.as_bytes().to_vec())
+    }
+
     fn receive(&mut self, message: &[u8]) -> Result<()> {
         if self.pending.as_deref() == Some(message) {
             self.pending = None;
@@ -205,9 +206,8 @@ struct Wishes(Arc<Mutex<CommitOptions>>);
 
 impl Wishes {
     fn set(&self, changes: &Changes) {
-        let options = CommitOptions::new()
-            .with_path_required(changes.path)
-            .with_ratchet_tree_extension(!changes.tree_apart);
+        let options =
+            CommitOptions::new().with_path_required(changes.path).with_ratchet_tree_extension(!changes.tree_apart);
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = options;
     }
 }

@@ -182,6 +182,10 @@ impl Member for OpenMlsMember {
         Ok(Committed { commit, welcome, ratchet_tree: None })
     }
 
+    fn epoch_authenticator(&mut self) -> Result<Vec<u8>> {
+        Ok(parts(self)?.0.epoch_authenticator().as_slice().to_vec())
+    }
+
     fn receive(&mut self, message: &[u8]) -> Result<()> {
         let own = self.pending.as_deref() == Some(message);
         if own {
