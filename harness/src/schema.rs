@@ -5,6 +5,8 @@ use schemars::Schema;
 /// The schemas, each with its path in the repository.
 pub fn all() -> Vec<(&'static str, Schema)> {
     vec![
+        ("adapters/schema/request.json", schemars::schema_for!(e2esm_adapter::Frame)),
+        ("adapters/schema/reply.json", schemars::schema_for!(e2esm_adapter::ReplyFrame)),
         ("vectors/schema/vector.json", schemars::schema_for!(crate::vector::Vector)),
         ("vectors/schema/recorded.json", schemars::schema_for!(e2esm_playback::Recorded)),
         ("vectors/schema/collection.json", schemars::schema_for!(e2esm_playback::Collection)),

@@ -29,7 +29,7 @@ pub enum Fault {
 /// What an outsider crafts. The outsider knows what the server knows: group id, members' names, how many changes the
 /// group has seen, and every bundle.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Forgery {
     /// A message to the group from somebody who holds none of its keys, under `claim`'s name.
     Message {

@@ -181,10 +181,10 @@ fn assemble(root: &Path, mut sources: Vec<Source>) -> Result<VectorSet, LoadErro
     Ok(VectorSet { vectors, requirements, sha256: hash.finish() })
 }
 
-/// `schema/`, `recorded/` and `requirements.json` hold other things; everything else is to be a vector.
+/// `schema/` and `requirements.json` hold other things; everything else is to be a vector.
 fn is_vector(root: &Path, path: &Path) -> bool {
     let below = path.strip_prefix(root).unwrap_or(path);
-    below != Path::new("requirements.json") && !below.starts_with("schema") && !below.starts_with("recorded")
+    below != Path::new("requirements.json") && !below.starts_with("schema")
 }
 
 fn requirements(root: &Path, sources: &[Source]) -> Result<Vec<Requirement>, LoadError> {
@@ -276,7 +276,10 @@ fn json_files(root: &Path) -> Result<Vec<PathBuf>, LoadError> {
             let path = entry.path();
             // A link to a directory is not followed: it may lead back here.
             if entry.file_type().map_err(unreadable)?.is_dir() {
-                directories.push(path);
+                // Recorded vectors are others' to read, and larger.
+                if path != root.join("recorded") {
+                    directories.push(path);
+                }
             } else if path.extension().is_some_and(|extension| extension == "json") {
                 files.push(path);
             }
