@@ -186,7 +186,8 @@ pub enum Expected {
     Accepted(Delivered),
     /// It is refused.
     Rejected(Rejection),
-    /// The protocol leaves it open: either it is refused, for whatever reason, or it is taken and this holds.
+    /// The protocol leaves it open: either it is refused, for whatever reason, or it is taken and this holds. A message is
+    /// exactly this one; an MLS proposal, which may also be refused when it is committed, leaves the epoch as it is.
     Harmless(Delivered),
 }
 

@@ -121,6 +121,20 @@ pub const FLAGS: &[Note] = &[
         references: &["RFC 7748, section 6.1"],
     },
     Note {
+        name: "UnknownPrekey",
+        bug_type: "authentication",
+        description: "A message that opens a session names a prekey that the device does not have any more: used before, or thrown away.",
+        effect: "A device that makes do without it opens one session twice, or comes to keys that the sender did not mean.",
+        references: &["Signal: The X3DH Key Agreement Protocol, sections 3.4 and 4.2", "Olm: initial setup"],
+    },
+    Note {
+        name: "Downgrade",
+        bug_type: "downgrade",
+        description: "A packet has an older version, or lacks a part that the present version demands.",
+        effect: "Whoever stands between two devices makes them do with less protection than both can give.",
+        references: &["Signal: The PQXDH Key Agreement Protocol, section 3.3"],
+    },
+    Note {
         name: "Insider",
         bug_type: "authentication",
         description: "A member made a packet that breaks one rule of the protocol; everything that depends on it was computed as if it did not.",
