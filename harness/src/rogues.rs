@@ -223,9 +223,11 @@ pub fn play_recorded(
     let mut targets: Vec<_> = rogues.iter().map(|rogue| Target::rogue(program.to_owned(), rogue.name)).collect();
     targets.extend(bases.iter().map(|base| Target::built_in(program.to_owned(), base)));
     let columns = recorded::verify(&targets, vectors, settings.limits, settings.jobs, done);
-    let good = |name: &str, place: usize| {
+    // What a vector says of the sound implementation holds for what is wrapped around it.
+    let good = |name: &str, base: &str, place: usize| {
         let column = columns.iter().find(|column| column.name == name)?;
-        let (agreement, _) = column.rows.get(place)?.judge(&vectors[place], &column.implementation());
+        let base = columns.iter().find(|column| column.name == base)?;
+        let (agreement, _) = column.rows.get(place)?.judge(&vectors[place], &base.implementation());
         match agreement {
             Agreement::Agrees | Agreement::Known => Some(true),
             Agreement::Disagrees | Agreement::Error => Some(false),
@@ -233,8 +235,9 @@ pub fn play_recorded(
         }
     };
     let caught_by = rogues.iter().map(|rogue| {
-        let places = (0..vectors.len())
-            .filter(|&place| good(rogue.base, place) == Some(true) && good(rogue.name, place) == Some(false));
+        let places = (0..vectors.len()).filter(|&place| {
+            good(rogue.base, rogue.base, place) == Some(true) && good(rogue.name, rogue.base, place) == Some(false)
+        });
         places.map(|place| vectors[place].id.clone()).collect()
     });
     let caught_by = caught_by.collect();

@@ -23,9 +23,10 @@ const NAMES: [&str; 5] = ["authentication", "removal", "device-addition", "parti
 
 /// Every file of the scenarios: its path, such as `removal/cannot-send.json` or `requirements.json`, and its bytes.
 pub fn files() -> impl Iterator<Item = (std::path::PathBuf, &'static [u8])> {
-    let scenarios = NAMES.into_iter().zip(&THEMES).flat_map(|(name, theme)| {
-        theme.files().map(move |file| (Path::new(name).join(file.path()), file.contents()))
-    });
+    let scenarios = NAMES
+        .into_iter()
+        .zip(&THEMES)
+        .flat_map(|(name, theme)| theme.files().map(move |file| (Path::new(name).join(file.path()), file.contents())));
     let json = |(path, _): &(std::path::PathBuf, _)| path.extension().is_some_and(|extension| extension == "json");
     scenarios.filter(json).chain([(Path::new("requirements.json").to_owned(), REQUIREMENTS)])
 }

@@ -30,7 +30,7 @@ pub struct PassiveRogue {
     pub what: &'static str,
     /// Where that was seen, or the class of bug.
     pub precedent: &'static str,
-    /// Recorded vectors that must catch it: ids, or the beginning of ids up to a `/`.
+    /// Recorded vectors that must catch it: for each of these beginnings of ids, at least one.
     pub caught_by: &'static [&'static str],
     /// Whether it is sound, and merely unusual: then no vector may fail it.
     pub sound: bool,
@@ -350,7 +350,7 @@ pub(crate) const ROGUES: &[PassiveRogue] = &[
         MLS,
         "shows a message again when its packet comes again",
         "class: no replay protection",
-        &["mls/integrity/"],
+        &["mls/authentication/replayed-", "mls/participation/"],
         || Box::new(AcceptsReplay::default()),
     ),
     flawed(
@@ -358,7 +358,7 @@ pub(crate) const ROGUES: &[PassiveRogue] = &[
         SIGNAL,
         "shows a message again when its packet comes again",
         "class: no replay protection",
-        &["signal/integrity/"],
+        &["signal/authentication/replayed-"],
         || Box::new(AcceptsReplay::default()),
     ),
     flawed(
@@ -366,7 +366,7 @@ pub(crate) const ROGUES: &[PassiveRogue] = &[
         MATRIX,
         "shows a message again when its packet comes again",
         "class: no replay protection",
-        &["olm/integrity/"],
+        &["olm/authentication/replayed-"],
         || Box::new(AcceptsReplay::default()),
     ),
     flawed(
@@ -390,7 +390,7 @@ pub(crate) const ROGUES: &[PassiveRogue] = &[
         MATRIX,
         "is lost once it has refused something",
         "class: denial of service by one bad packet",
-        &["olm/integrity/", "megolm/integrity/"],
+        &["olm/authentication/", "megolm/integrity/"],
         || Box::new(BreaksOnRefusal::default()),
     ),
     flawed(
@@ -398,7 +398,7 @@ pub(crate) const ROGUES: &[PassiveRogue] = &[
         MLS,
         "reads a packet that is followed by something else",
         "class: a decoder that does not look at the end",
-        &["mls/integrity/"],
+        &["mls/authentication/altered-", "mls/device-addition/"],
         || Box::new(TrailingBytes),
     ),
     flawed(
@@ -406,7 +406,7 @@ pub(crate) const ROGUES: &[PassiveRogue] = &[
         MATRIX,
         "reads a packet that is followed by something else",
         "class: a decoder that does not look at the end",
-        &["megolm/integrity/"],
+        &["olm/authentication/altered-", "megolm/authentication/altered-"],
         || Box::new(TrailingBytes),
     ),
     flawed(
@@ -430,7 +430,7 @@ pub(crate) const ROGUES: &[PassiveRogue] = &[
         SIGNAL,
         "tries every session, and shows the name that stands on the packet",
         "CVE-2025-48937; libsignal before 0.91 for first messages",
-        &["signal/authentication/"],
+        &["signal/authentication/relabelled-"],
         || Box::new(BelievesTheLabel::default()),
     ),
     flawed(
@@ -438,7 +438,7 @@ pub(crate) const ROGUES: &[PassiveRogue] = &[
         MATRIX,
         "tries every session, and shows the name that stands on the packet",
         "CVE-2025-48937",
-        &["olm/authentication/"],
+        &["olm/authentication/relabelled-"],
         || Box::new(BelievesTheLabel::default()),
     ),
     flawed(
@@ -454,7 +454,7 @@ pub(crate) const ROGUES: &[PassiveRogue] = &[
         SIGNAL,
         "takes a changed identity key without a word",
         "WhatsApp 2017",
-        &["signal/authentication/"],
+        &["signal/authentication/identity-"],
         || Box::new(ForgetsIdentities),
     ),
     flawed("anybodys-keys-signal", SIGNAL, "takes a sender key that is none", "CVE-2022-39251", &["signal/"], || {

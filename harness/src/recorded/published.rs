@@ -157,7 +157,7 @@ fn insider(vectors: &[Recorded]) -> String {
                     (_, Some(_)) => "**other** (see the file's note)",
                     (Expected::Rejected(_), None) => "refused",
                     (Expected::Accepted(_), None) => "accepted",
-                    (Expected::Harmless(_), None) => "harmless",
+                    (Expected::Harmless(_), None) => "left open",
                 };
                 line.verdicts.insert(judge, verdict);
                 libraries.insert(judge);

@@ -322,7 +322,12 @@ impl<'v> World<'v> {
     }
 
     /// What a taped device has just been given.
-    fn tape_packet(&mut self, to: &DeviceId, mail: &Mail, result: &Result<Option<Message>, Error>) -> Result<(), Failure> {
+    fn tape_packet(
+        &mut self,
+        to: &DeviceId,
+        mail: &Mail,
+        result: &Result<Option<Message>, Error>,
+    ) -> Result<(), Failure> {
         if self.tape.as_ref().is_none_or(|tape| tape.device != *to) {
             return Ok(());
         }

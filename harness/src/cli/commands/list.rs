@@ -41,7 +41,10 @@ pub(crate) fn list(what: Listed, source: &VectorSource) -> Result<u8> {
             }
             for rogue in e2esm::rogues::passive() {
                 let kind = if rogue.sound { "sound" } else { "flawed" };
-                console::say(format_args!("{:<26} {kind:<7} over {:<20} only receives: {}", rogue.name, rogue.base, rogue.what));
+                console::say(format_args!(
+                    "{:<26} {kind:<7} over {:<20} only receives: {}",
+                    rogue.name, rogue.base, rogue.what
+                ));
                 console::say(format_args!("    {}", rogue.precedent));
             }
         }

@@ -58,8 +58,6 @@ pub(crate) enum Call<'a> {
     Expand {
         /// The label, without the protocol's prefix.
         label: &'a str,
-        /// The context.
-        context: &'a [u8],
         /// What came of it.
         secret: &'a mut Vec<u8>,
     },
@@ -72,8 +70,6 @@ pub(crate) enum Call<'a> {
     },
     /// An HPKE key pair that follows from a secret.
     KemDerive {
-        /// The secret.
-        from: &'a [u8],
         /// The public key.
         public: &'a mut HpkePublicKey,
     },
@@ -92,13 +88,6 @@ pub(crate) enum Call<'a> {
     AeadSeal {
         /// What.
         plaintext: &'a mut Vec<u8>,
-        /// What is authenticated beside it.
-        aad: &'a mut Vec<u8>,
-    },
-    /// Drawn at random.
-    Random {
-        /// The bytes.
-        bytes: &'a mut [u8],
     },
 }
 
@@ -154,6 +143,7 @@ impl Lever {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// A bend must not use a provider with this lever: the lever is held while the bend is at work.
     fn through(&self, call: Call<'_>) {
         if let Some(bend) = &mut self.lock().bend {
             bend(call);
@@ -250,9 +240,9 @@ impl<S: CipherSuiteProvider> CipherSuiteProvider for BentSuite<S> {
     }
 
     fn aead_seal(&self, key: &[u8], data: &[u8], aad: Option<&[u8]>, nonce: &[u8]) -> Result<Vec<u8>, S::Error> {
-        let (mut plaintext, mut beside) = (data.to_vec(), aad.unwrap_or_default().to_vec());
-        self.lever.through(Call::AeadSeal { plaintext: &mut plaintext, aad: &mut beside });
-        self.inner.aead_seal(key, &plaintext, aad.map(|_| beside.as_slice()), nonce)
+        let mut plaintext = data.to_vec();
+        self.lever.through(Call::AeadSeal { plaintext: &mut plaintext });
+        self.inner.aead_seal(key, &plaintext, aad, nonce)
     }
 
     fn aead_open(
@@ -281,7 +271,7 @@ impl<S: CipherSuiteProvider> CipherSuiteProvider for BentSuite<S> {
         let mut secret = self.inner.kdf_expand(prk, info, len)?;
         // KDFLabel: a length of two bytes, and then what the other labelled structures have.
         if let Some((label, context)) = info.get(2..).and_then(labelled) {
-            self.lever.through(Call::Expand { label: &label, context: &context, secret: &mut secret });
+            self.lever.through(Call::Expand { label: &label, secret: &mut secret });
             if label == "epoch" {
                 self.lever.remember(Seen::EpochSecret { context, secret: secret.to_vec() });
             }
@@ -307,12 +297,7 @@ impl<S: CipherSuiteProvider> CipherSuiteProvider for BentSuite<S> {
             _ => {}
         }
         let (mut to, mut plaintext) = (remote_key.clone(), pt.to_vec());
-        self.lever.through(Call::Seal {
-            label: &name,
-            to: &mut to,
-            context: &mut context,
-            plaintext: &mut plaintext,
-        });
+        self.lever.through(Call::Seal { label: &name, to: &mut to, context: &mut context, plaintext: &mut plaintext });
         self.inner.hpke_seal(&to, &label(&name, &context), aad, &plaintext)
     }
 
@@ -350,11 +335,7 @@ impl<S: CipherSuiteProvider> CipherSuiteProvider for BentSuite<S> {
         self.inner.hpke_open_psk(ciphertext, local_secret, local_public, info, aad, psk)
     }
 
-    fn hpke_setup_s(
-        &self,
-        remote_key: &HpkePublicKey,
-        info: &[u8],
-    ) -> Result<(Vec<u8>, Self::HpkeContextS), S::Error> {
+    fn hpke_setup_s(&self, remote_key: &HpkePublicKey, info: &[u8]) -> Result<(Vec<u8>, Self::HpkeContextS), S::Error> {
         self.inner.hpke_setup_s(remote_key, info)
     }
 
@@ -370,7 +351,7 @@ impl<S: CipherSuiteProvider> CipherSuiteProvider for BentSuite<S> {
 
     fn kem_derive(&self, ikm: &[u8]) -> Result<(HpkeSecretKey, HpkePublicKey), S::Error> {
         let (secret, mut public) = self.inner.kem_derive(ikm)?;
-        self.lever.through(Call::KemDerive { from: ikm, public: &mut public });
+        self.lever.through(Call::KemDerive { public: &mut public });
         Ok((secret, public))
     }
 
@@ -386,9 +367,7 @@ impl<S: CipherSuiteProvider> CipherSuiteProvider for BentSuite<S> {
     }
 
     fn random_bytes(&self, out: &mut [u8]) -> Result<(), S::Error> {
-        self.inner.random_bytes(out)?;
-        self.lever.through(Call::Random { bytes: out });
-        Ok(())
+        self.inner.random_bytes(out)
     }
 
     fn signature_key_generate(&self) -> Result<(SignatureSecretKey, SignaturePublicKey), S::Error> {

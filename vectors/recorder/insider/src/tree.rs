@@ -1,7 +1,7 @@
 //! The ratchet tree as RFC 9420 evolves it (sections 7.4 to 7.9, 12.1 and 12.4.2), on plain data and without any check:
 //! what follows from a commit that nobody ought to take.
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use mls_rs::CipherSuiteProvider;
 
 use crate::wire::{LeafNode, LeafNodeSource, Node, ParentNode, Wire};
@@ -96,7 +96,7 @@ impl Tree {
                 let unmerged = parent.unmerged_leaves.iter().map(|leaf| 2 * *leaf as usize);
                 std::iter::once(node).chain(unmerged).collect()
             }
-            None if node % 2 == 0 => Vec::new(),
+            None if node.is_multiple_of(2) => Vec::new(),
             None => children(node).into_iter().flat_map(|child| self.resolution(child)).collect(),
         }
     }
@@ -152,12 +152,7 @@ impl Tree {
         }
         self.0[2 * index as usize] = None;
         self.blank_path(index);
-        // What hung unmerged below a parent elsewhere is not above the leaf, so that no list names it any more.
-        while self.0.len() > 1 && self.0[self.root()..].iter().step_by(2).all(Option::is_none) {
-            let last = self.0[self.root() + 1..].iter().step_by(2).any(Option::is_some);
-            if last {
-                break;
-            }
+        while self.0.len() > 1 && self.0[self.root() + 1..].iter().step_by(2).all(Option::is_none) {
             self.0.truncate(self.root());
         }
     }
@@ -194,7 +189,7 @@ impl Tree {
 
     fn hash<S: CipherSuiteProvider>(&self, suite: &S, node: usize) -> Result<Vec<u8>> {
         let mut input = Vec::new();
-        if node % 2 == 0 {
+        if node.is_multiple_of(2) {
             1u8.write(&mut input);
             (node as u32 / 2).write(&mut input);
             let leaf = match &self.0[node] {
@@ -237,10 +232,12 @@ pub(crate) fn leaf_tbs(leaf: &LeafNode, group_id: &[u8], index: u32) -> Vec<u8> 
     tbs
 }
 
-/// The leaf at the end of a tree's path, as it is in the tree.
-pub(crate) fn parent_hash_of(leaf: &LeafNode) -> Result<&[u8]> {
-    match &leaf.leaf_node_source {
-        LeafNodeSource::Commit(parent_hash) => Some(parent_hash.as_slice()).context("never"),
-        _ => anyhow::bail!("the leaf did not come by a commit"),
-    }
+/// Whether what is hashed is a ParentHashInput (section 7.9): a key, a hash or nothing, and a hash. A TreeHashInput begins
+/// with a node type, a transcript with a hash without its length.
+pub(crate) fn is_parent_hash_input(data: &[u8], hash: usize) -> bool {
+    let mut reader = crate::wire::Reader::new(data);
+    let (Ok(_), Ok(parent_hash), Ok(sibling)) = (reader.opaque(), reader.opaque(), reader.opaque()) else {
+        return false;
+    };
+    reader.is_empty() && [0, hash].contains(&parent_hash.len()) && sibling.len() == hash
 }

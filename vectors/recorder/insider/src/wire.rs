@@ -162,6 +162,8 @@ macro_rules! structures {
 macro_rules! selections {
     ($($(#[$meta:meta])* enum $name:ident: $tag:ident { $($(#[$variant_meta:meta])* $value:literal => $variant:ident $(($type:ty))?,)* })*) => {$(
         $(#[$meta])*
+        // Few of them are made, and plain data are easier to change than boxed ones.
+        #[allow(clippy::large_enum_variant)]
         #[derive(Clone, Debug, PartialEq, Eq)]
         pub(crate) enum $name {
             $($(#[$variant_meta])* $variant $(($type))?,)*
@@ -524,6 +526,7 @@ selections! {
 }
 
 /// Section 12.1.
+#[allow(clippy::large_enum_variant)]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Proposal {
     /// Somebody is added.
@@ -660,6 +663,8 @@ impl PrivateContent {
 pub(crate) const MLS10: u16 = 1;
 /// Section 17.5: a credential that is a name.
 pub(crate) const BASIC: u16 = 1;
+/// Section 17.5: a chain of certificates.
+pub(crate) const X509: u16 = 2;
 /// Section 17.3.
 pub(crate) const RATCHET_TREE: u16 = 2;
 /// Section 17.3.
@@ -675,6 +680,9 @@ pub(crate) const PRIVATE_MESSAGE: u16 = 2;
 pub(crate) const WELCOME: u16 = 3;
 /// Section 17.2.
 pub(crate) const KEY_PACKAGE: u16 = 5;
+
+/// Section 6: the content type of a proposal.
+pub(crate) const PROPOSAL: u8 = 2;
 
 /// An MLSMessage (section 6) of this wire format.
 pub(crate) fn message(wire_format: u16, content: &impl Wire) -> Vec<u8> {
