@@ -85,7 +85,7 @@ pub(crate) fn table(columns: &[Column], vectors: &[Recorded]) -> String {
     let mut table = Table::new();
     table.load_style(UTF8_FULL_CONDENSED);
     let mut head = vec!["recorded".to_owned()];
-    head.extend(columns.iter().map(|column| column.name.replacen('-', "\n", 1)));
+    head.extend(columns.iter().map(|column| wrapped(&column.name)));
     table.set_header(head);
     let colour = console::colour();
     for ((protocol, theme), indexes) in places {
@@ -109,6 +109,11 @@ pub(crate) fn table(columns: &[Column], vectors: &[Recorded]) -> String {
         table.add_row(cells);
     }
     format!("{table}\nagreeing / played; * known and explained in the vector; - not this protocol or cipher suite\n")
+}
+
+/// A name in two lines, as in the table of a run.
+fn wrapped(name: &str) -> String {
+    name.rsplit_once('-').map_or_else(|| name.to_owned(), |(library, provider)| format!("{library}-\n{provider}"))
 }
 
 /// Each disagreement on stderr; how many there are.
