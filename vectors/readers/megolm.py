@@ -48,7 +48,7 @@ class Ratchet:
     """The value of the ratchet at `index`: four parts of 32 bytes ("The Megolm ratchet algorithm")."""
 
     index: int
-    parts: tuple[bytes, bytes, bytes, bytes]
+    parts: tuple[bytes, ...]
 
     def at(self, index: int) -> "Ratchet":
         """The ratchet wound forward to `index`, in at most 4 * 256 steps.
@@ -158,7 +158,11 @@ def decrypt(session: Session, message: Message) -> bytes:
 
 
 class MegolmDevice:
-    """A receiver with the sessions that it was given."""
+    """A receiver with the sessions that it was given.
+
+    It may be given several keys with one Ed25519 key: the same session from another index on, or, since an export is not
+    signed, a false one. All are held and tried: a false key then takes nothing away from a true one.
+    """
 
     def __init__(self) -> None:
         self.sessions: list[Session] = []
@@ -195,7 +199,7 @@ class MegolmDevice:
             if check_ed25519(session.public_key, message.signature, message.covered_by_signature)
         ]
         refusal = Refused("no session that is held here has signed it")
-        for session in signers:  # The same key may have been shared twice, from different indices on.
+        for session in signers:
             try:
                 plaintext = decrypt(session, message)
             except Refused as why:

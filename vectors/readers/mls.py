@@ -8,7 +8,7 @@ Decided by this program where RFC 9420 leaves it to the application:
   * every identity in a basic credential is taken as it is, also that of somebody who replaces a leaf (5.3.1);
   * a key package in an Add has to be within its lifetime now; how long that is may be anything (7.2, 7.3);
   * a generation may be at most FURTHEST_SKIP ahead, and no skipped key is ever dropped (15.3);
-  * keys of past epochs are dropped at once (9.2): an application message that comes late is refused;
+  * application messages are read up to KEPT_EPOCHS epochs late (9.2);
   * this device has never sent anything, so what comes in its own name is refused;
   * a key package is used once (16.8); a group that has been reinitialised takes nothing more (11.2).
 
@@ -17,23 +17,19 @@ What a Commit that removes this device does to the group's secrets cannot be che
 
 import hmac
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import Callable
 
 from mls_crypto import SUITES, Suite, opaque
-from mls_tree import Tree, children, external_senders, leaves_below, parent_of
+from mls_tree import Tree, children, external_senders, leaves_below
 from mls_wire import (
     APPLICATION,
-    COMMIT,
-    DEFAULT_EXTENSIONS,
     EXTERNAL,
     FROM_KEY_PACKAGE,
     FROM_UPDATE,
     MEMBER,
     MLS10,
-    NEW_MEMBER_COMMIT,
     NEW_MEMBER_PROPOSAL,
-    PROPOSAL,
     RATCHET_TREE,
     Add,
     Commit,
@@ -44,7 +40,6 @@ from mls_wire import (
     GroupInfo,
     GroupSecrets,
     KeyPackage,
-    LeafNode,
     PreSharedKey,
     PreSharedKeyID,
     PrivateMessage,
@@ -60,9 +55,10 @@ from mls_wire import (
     read_ratchet_tree,
     uint,
 )
-from outcome import Refused, Shown, Undecided
+from outcome import Immutable, Refused, Shown, Undecided
 
 FURTHEST_SKIP = 1 << 12
+KEPT_EPOCHS = 3
 
 # What a device knows of a pre-shared key, or Refused.
 PskSource = Callable[[PreSharedKeyID], bytes]
@@ -72,7 +68,7 @@ PskSource = Callable[[PreSharedKeyID], bytes]
 
 
 @dataclass(frozen=True)
-class EpochSecrets:
+class EpochSecrets(Immutable):
     """The secrets of an epoch (8)."""
 
     sender_data: bytes
@@ -85,10 +81,19 @@ class EpochSecrets:
     init: bytes
 
     @classmethod
-    def derive(cls, suite: Suite, epoch_secret: bytes) -> "EpochSecrets":
-        """All of them from the epoch secret."""
-        labels = "sender data", "encryption", "external", "confirm", "membership", "resumption", "authentication", "init"
-        return cls(*(suite.derive_secret(epoch_secret, label) for label in labels))
+    def derive(cls, suite: Suite, member_secret: bytes, context: GroupContext) -> "EpochSecrets":
+        """All of them, from what is extracted of the joiner secret and the PSKs."""
+        epoch_secret = suite.expand_with_label(member_secret, "epoch", context.raw, suite.hash_length)
+        return cls(
+            sender_data=suite.derive_secret(epoch_secret, "sender data"),
+            encryption=suite.derive_secret(epoch_secret, "encryption"),
+            external=suite.derive_secret(epoch_secret, "external"),
+            confirmation=suite.derive_secret(epoch_secret, "confirm"),
+            membership=suite.derive_secret(epoch_secret, "membership"),
+            resumption=suite.derive_secret(epoch_secret, "resumption"),
+            authenticator=suite.derive_secret(epoch_secret, "authentication"),
+            init=suite.derive_secret(epoch_secret, "init"),
+        )
 
 
 def psk_secret(suite: Suite, psks: list[tuple[PreSharedKeyID, bytes]]) -> bytes:
@@ -160,6 +165,7 @@ class Group:
     interim_transcript_hash: bytes
     senders: dict[tuple[int, bool], Sender] = field(default_factory=dict)
     proposals: dict[bytes, Proposed] = field(default_factory=dict)
+    past: "dict[int, Group]" = field(default_factory=dict)  # by epoch, for application messages that come late
     reinit: ReInit | None = None
     removed: bool = False
 
@@ -188,15 +194,17 @@ class Group:
         """A message of this group."""
         if isinstance(message, PublicMessage):
             content = self._open_public(message)
+        elif message.content_type == APPLICATION and message.epoch in self.past:
+            content = self.past[message.epoch]._open_private(message)
         else:
             content = self._open_private(message)
-        if content.type == APPLICATION:
+        if isinstance(content.body, bytes):
             return self.shown(plaintext=content.body.hex(), sender_leaf=content.sender)
         if self.removed:
             raise Refused("this device has been removed from the group")
-        if content.type == PROPOSAL:
-            return self._take_proposal(content)
-        return self._take_commit(content, psks)
+        if isinstance(content.body, Commit):
+            return self._take_commit(content, content.body, psks)
+        return self._take_proposal(content, content.body)
 
     def _check_epoch(self, epoch: int) -> None:
         if epoch != self.context.epoch:
@@ -225,9 +233,7 @@ class Group:
         sample = message.ciphertext[: suite.hash_length]
         key = suite.expand_with_label(self.secrets.sender_data, "key", sample, suite.key_length)
         nonce = suite.expand_with_label(self.secrets.sender_data, "nonce", sample, suite.nonce_length)
-        sender_data = suite.open(
-            key, nonce, message.encrypted_sender_data, message.sender_data_aad, "the sender data"
-        )
+        sender_data = suite.open(key, nonce, message.encrypted_sender_data, message.sender_data_aad, "the sender data")
         sender, generation, guard = read_all(
             sender_data, lambda cursor: (cursor.uint(4), cursor.uint(4), cursor.take(4))
         )
@@ -238,7 +244,7 @@ class Group:
                 suite, self.secrets.encryption, self.tree.root, sender, handshake
             )
         key, nonce = self.senders[sender, handshake].key_and_nonce(generation)
-        nonce = bytes(a ^ b for a, b in zip(nonce, guard)) + nonce[4:]
+        nonce = bytes(a ^ b for a, b in zip(nonce, guard, strict=False)) + nonce[4:]
         plaintext = suite.open(key, nonce, message.ciphertext, message.content_aad, "the content")
         content = message.read_content(plaintext, sender)
         self._check_signature(content)
@@ -272,32 +278,35 @@ class Group:
             if body.path is None:
                 raise Refused("an external Commit needs a path")
             key = body.path.leaf.signature_key
-        self.suite.verify(
-            key, "FramedContentTBS", content.to_be_signed(self.context), content.signature, "the message"
-        )
+        self.suite.verify(key, "FramedContentTBS", content.to_be_signed(self.context), content.signature, "the message")
 
     # Proposals (12.1, 12.2)
 
-    def _take_proposal(self, content: Content) -> Shown:
+    def _take_proposal(self, content: Content, proposal: Proposal) -> Shown:
         """Keep a proposal until a Commit names it (12.1)."""
         sender = content.sender if content.sender_type == MEMBER else None
-        self._check_proposal(content.body, sender, self.tree)
+        self._check_proposal(proposal, sender)
         reference = self.suite.ref_hash("MLS 1.0 Proposal Reference", content.authenticated)
-        self.proposals[reference] = Proposed(content.body, sender)
+        self.proposals[reference] = Proposed(proposal, sender)
         return self.shown()
 
-    def _check_proposal(self, proposal: Proposal, sender: int | None, tree: Tree) -> None:
+    def _check_proposal(self, proposal: Proposal, sender: int | None) -> None:
         """What makes a proposal invalid by itself (12.1)."""
         match proposal:
             case Add(key_package):
                 self._check_key_package(key_package)
             case Update(leaf):
-                old = tree.leaf(sender)
-                if old is None or leaf.source != FROM_UPDATE or leaf.encryption_key == old.encryption_key:
+                old = self.tree.leaf(sender)
+                if (
+                    sender is None
+                    or old is None
+                    or leaf.source != FROM_UPDATE
+                    or leaf.encryption_key == old.encryption_key
+                ):
                     raise Refused("an Update brings no leaf for an Update, or no new key")
-                tree.check_leaf(leaf, sender, self.context.group_id)
+                self.tree.check_leaf(leaf, sender, self.context.group_id)
             case Remove(removed):
-                if tree.leaf(removed) is None:
+                if self.tree.leaf(removed) is None:
                     raise Refused("a Remove names nobody")
             case PreSharedKey(psk):
                 self._check_psk_proposal(psk)
@@ -356,7 +365,7 @@ class Group:
             raise Refused("a ReInit together with another proposal")
         changed = []
         for proposed in proposals:
-            self._check_proposal(proposed.proposal, proposed.sender, self.tree)
+            self._check_proposal(proposed.proposal, proposed.sender)
             match proposed.proposal:
                 case Update(_):
                     changed.append(proposed.sender)
@@ -381,7 +390,7 @@ class Group:
         if set(of_type) - {ExternalInit, Remove, PreSharedKey}:
             raise Refused("an external Commit has a proposal that it may not have")
         for proposed in proposals:
-            self._check_proposal(proposed.proposal, None, self.tree)
+            self._check_proposal(proposed.proposal, None)
             if isinstance(proposed.proposal, Remove):
                 if self.tree.leaf(proposed.proposal.removed).encryption_key == path.leaf.encryption_key:
                     raise Refused("a leaf that comes again brings no new key")
@@ -389,32 +398,27 @@ class Group:
 
     # Commits (12.4.2)
 
-    def _take_commit(self, content: Content, psks: PskSource) -> Shown:
+    def _take_commit(self, content: Content, commit: Commit, psks: PskSource) -> Shown:
         """Follow a Commit into the next epoch, or refuse it."""
-        commit = content.body
-        external = content.sender_type == NEW_MEMBER_COMMIT
         proposals = self._committed(commit, content.sender)
-        if external:
-            self._check_external_list(proposals, commit.path)
-        else:
+        if content.sender is not None:
             self._check_list(proposals, content.sender)
-        if commit.path is None and not all(
-            isinstance(proposed.proposal, Add | PreSharedKey | ReInit) for proposed in proposals
-        ):
-            raise Refused("a Commit needs a path for what it proposes")
-        if commit.path is None and not proposals:
-            raise Refused("an empty Commit needs a path")
+        elif commit.path is not None:
+            self._check_external_list(proposals, commit.path)
+        no_path_needed = all(isinstance(each.proposal, Add | PreSharedKey | ReInit) for each in proposals)
+        if commit.path is None and not (proposals and no_path_needed):
+            raise Refused("a Commit needs a path for what it proposes, or because it proposes nothing")
 
         extensions = self.context.extensions
         for proposed in proposals:
             if isinstance(proposed.proposal, GroupContextExtensions):
                 extensions = proposed.proposal.extensions
         tree, added = self._apply(proposals)
-        committer = tree.free_leaf() if external else content.sender
+        committer = content.sender if content.sender is not None else tree.free_leaf()
         filtered = tree.filtered_direct_path(committer)
         resolutions = [[node for node in tree.resolution(sibling) if node not in added] for _, sibling in filtered]
         if commit.path is not None:
-            self._check_path_leaf(commit.path.leaf, committer, tree)
+            tree.check_leaf(commit.path.leaf, committer, self.context.group_id)
             tree.merge_path(committer, commit.path)
             if [len(node.secrets) for node in commit.path.nodes] != [len(nodes) for nodes in resolutions]:
                 raise Refused("a path has more or fewer secrets than there are keys below")
@@ -440,7 +444,7 @@ class Group:
         """The tree after the proposals, and the nodes of the new leaves (12.3)."""
         tree = self.tree.copy()
         for proposed in proposals:
-            if isinstance(proposed.proposal, Update):
+            if isinstance(proposed.proposal, Update) and proposed.sender is not None:
                 tree.update(proposed.sender, proposed.proposal.leaf)
         for proposed in proposals:
             if isinstance(proposed.proposal, Remove):
@@ -448,10 +452,6 @@ class Group:
         tree.truncate()
         added = {2 * tree.add(each.proposal.key_package.leaf) for each in proposals if isinstance(each.proposal, Add)}
         return tree, added
-
-    def _check_path_leaf(self, leaf: LeafNode, committer: int, tree: Tree) -> None:
-        """The committer's new leaf by itself (7.3, 12.4.2); its key is looked at when the path is merged."""
-        tree.check_leaf(leaf, committer, self.context.group_id)
 
     def _open_path(
         self,
@@ -462,21 +462,20 @@ class Group:
         context: GroupContext,
     ) -> bytes:
         """Decrypt the path secret for this device, derive all above it, and return the commit secret (7.4, 7.5)."""
-        for place, (_, sibling) in enumerate(filtered):
-            if self.own_leaf in leaves_below(sibling):
-                break
-        else:
-            raise Refused("a path does not come by this device")
-        for node, encrypted in zip(resolutions[place], path.nodes[place].secrets):
-            private_key = self.keys.get(tree.nodes[node].encryption_key)
-            if private_key is not None:
-                break
-        else:
-            raise Refused("a path is not encrypted to this device")
-        secret = self.suite.decrypt_with_label(
-            private_key, "UpdatePathNode", context.raw, encrypted.kem_output, encrypted.ciphertext, "the path secret"
-        )
-        return self.follow_path_secret(secret, [node.encryption_key for node in path.nodes[place:]])
+        place = next(place for place, (_, sibling) in enumerate(filtered) if self.own_leaf in leaves_below(sibling))
+        for number, encrypted in zip(resolutions[place], path.nodes[place].secrets, strict=True):
+            node = tree.nodes[number]
+            if node is not None and node.encryption_key in self.keys:
+                secret = self.suite.decrypt_with_label(
+                    self.keys[node.encryption_key],
+                    "UpdatePathNode",
+                    context.raw,
+                    encrypted.kem_output,
+                    encrypted.ciphertext,
+                    "the path secret",
+                )
+                return self.follow_path_secret(secret, [above.encryption_key for above in path.nodes[place:]])
+        raise Refused("a path is not encrypted to this device")
 
     def follow_path_secret(self, secret: bytes, public_keys: list[bytes]) -> bytes:
         """Derive and keep the keys of a path, upwards, and return the secret behind its end (7.4)."""
@@ -499,6 +498,8 @@ class Group:
     ) -> None:
         """Transcript hashes, key schedule, confirmation tag, next epoch (8, 8.2, 12.4.2)."""
         suite = self.suite
+        self.past[self.context.epoch] = replace(self, past={})
+        self.past.pop(self.context.epoch - KEPT_EPOCHS, None)
         init_secret = self.secrets.init
         used_psks = []
         for proposed in proposals:
@@ -517,23 +518,12 @@ class Group:
         joiner_secret = suite.expand_with_label(
             suite.extract(init_secret, commit_secret), "joiner", context.raw, suite.hash_length
         )
-        self.secrets, _ = derive_epoch(suite, joiner_secret, psk_secret(suite, used_psks), context)
+        member_secret = suite.extract(joiner_secret, psk_secret(suite, used_psks))
+        self.secrets = EpochSecrets.derive(suite, member_secret, context)
         check_confirmation_tag(suite, self.secrets, context, content.confirmation_tag)
         self.context, self.tree = context, tree
         self.interim_transcript_hash = interim_transcript_hash(suite, context, content.confirmation_tag)
         self.senders, self.proposals = {}, {}
-
-
-def derive_epoch(
-    suite: Suite, joiner_secret: bytes, psk: bytes, context: GroupContext | None
-) -> tuple[EpochSecrets | None, bytes]:
-    """From the joiner secret: the epoch's secrets, if its context is known already, and the welcome secret (8)."""
-    member_secret = suite.extract(joiner_secret, psk)
-    welcome_secret = suite.derive_secret(member_secret, "welcome")
-    if context is None:
-        return None, welcome_secret
-    epoch_secret = suite.expand_with_label(member_secret, "epoch", context.raw, suite.hash_length)
-    return EpochSecrets.derive(suite, epoch_secret), welcome_secret
 
 
 def check_confirmation_tag(suite: Suite, secrets: EpochSecrets, context: GroupContext, tag: bytes) -> None:
@@ -616,12 +606,11 @@ class MlsDevice:
 
     def _join(self, welcome: Welcome, ratchet_tree: bytes | None) -> Shown:
         suite = self.suite
-        for reference, encrypted in welcome.secrets:
-            if reference in self.key_packages:
-                own = self.key_packages.pop(reference)
-                break
-        else:
+        mine = [(name, encrypted) for name, encrypted in welcome.secrets if name in self.key_packages]
+        if not mine:
             raise Refused("a Welcome names no key package that this device has left")
+        reference, encrypted = mine[0]
+        own = self.key_packages.pop(reference)
         if welcome.suite != suite.number:
             raise Refused("a Welcome is of another cipher suite")
         group_secrets = read_all(
@@ -636,7 +625,8 @@ class MlsDevice:
             GroupSecrets.read,
         )
         psk = psk_secret(suite, [(psk_id, self._psk(psk_id)) for psk_id in group_secrets.psks])
-        _, welcome_secret = derive_epoch(suite, group_secrets.joiner_secret, psk, None)
+        member_secret = suite.extract(group_secrets.joiner_secret, psk)
+        welcome_secret = suite.derive_secret(member_secret, "welcome")
         group_info = read_all(
             suite.open(
                 suite.expand_with_label(welcome_secret, "key", b"", suite.key_length),
@@ -655,7 +645,7 @@ class MlsDevice:
         tree = self._joined_tree(group_info, ratchet_tree)
         self._check_resumption(group_secrets.psks, context, tree)
 
-        secrets, _ = derive_epoch(suite, group_secrets.joiner_secret, psk, context)
+        secrets = EpochSecrets.derive(suite, member_secret, context)
         check_confirmation_tag(suite, secrets, context, group_info.confirmation_tag)
         own_leaf = next((index for index, leaf in tree.members() if leaf.raw == own.key_package.leaf.raw), None)
         if own_leaf is None:
@@ -710,9 +700,7 @@ class MlsDevice:
     def _check_resumption(self, psks: tuple[PreSharedKeyID, ...], context: GroupContext, tree: Tree) -> None:
         """What has to hold for a group that continues another one (11.2, 11.3, 12.4.3.1)."""
         linking = [
-            psk
-            for psk in psks
-            if psk.type == PreSharedKeyID.RESUMPTION and psk.usage != PreSharedKeyID.USE_APPLICATION
+            psk for psk in psks if psk.type == PreSharedKeyID.RESUMPTION and psk.usage != PreSharedKeyID.USE_APPLICATION
         ]
         if not linking:
             return

@@ -5,8 +5,8 @@ RFC 9420, sections 5.1, 5.2 and 8; RFC 9180, sections 4, 5.1, 5.3 and 7.1.
 
 import hashlib
 import hmac
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Callable
 
 from cryptography.exceptions import InvalidSignature, InvalidTag
 from cryptography.hazmat.primitives import hashes
@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, x448, 
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM, ChaCha20Poly1305
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from outcome import Refused
+from outcome import Immutable, Refused
 
 
 def opaque(data: bytes) -> bytes:
@@ -88,16 +88,14 @@ class WeierstrassCurve:
 
 X25519 = MontgomeryCurve(x25519.X25519PrivateKey, x25519.X25519PublicKey, 32)
 X448 = MontgomeryCurve(x448.X448PrivateKey, x448.X448PublicKey, 56)
-P256 = WeierstrassCurve(
-    ec.SECP256R1(), 32, 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551, 0xFF
-)
+P256 = WeierstrassCurve(ec.SECP256R1(), 32, 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551, 0xFF)
 
 ED25519 = ed25519.Ed25519PublicKey
 ED448 = ed448.Ed448PublicKey
 
 
 @dataclass(frozen=True)
-class Suite:
+class Suite(Immutable):
     """A cipher suite: its primitives, and the functions that RFC 9420 builds from them."""
 
     number: int
@@ -253,8 +251,8 @@ class Suite:
             raise Refused("an encryption key is none of this cipher suite") from None
 
 
-# RFC 9420, 17.1. In all of these the KDF of the KEM, of HPKE and of MLS is HKDF with the suite's own hash. Suites 0x0005
-# (P-521) and 0x0007 (P-384) are left out.
+# RFC 9420, 17.1. In all of these the KDF of the KEM, of HPKE and of MLS is HKDF with the hash of the suite.
+# 0x0005 (P-521) and 0x0007 (P-384) are left out.
 SUITES = {
     suite.number: suite
     for suite in (

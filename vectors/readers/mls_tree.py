@@ -4,8 +4,8 @@ Nodes are numbered as in appendix C: leaf i is node 2i, and the parents lie betw
 its nodes are 2^(d+1) - 1. A node keeps its number when the tree grows or shrinks.
 """
 
+from collections.abc import Iterator
 from dataclasses import replace
-from typing import Iterator
 
 from mls_crypto import Suite, opaque
 from mls_wire import (
@@ -175,9 +175,7 @@ class Tree:
         expected = self.parent_hash(parent, sibling)
         resolution = set(self.resolution(child))
         unmerged = {2 * leaf for leaf in parent.unmerged_leaves if leaf in leaves_below(child)}
-        return sum(
-            self.nodes[node].parent_hash == expected and unmerged == resolution - {node} for node in resolution
-        )
+        return sum(self.nodes[node].parent_hash == expected and unmerged == resolution - {node} for node in resolution)
 
     def check_unmerged_leaves(self) -> None:
         """Whoever is unmerged is there, below, in order, and unmerged in between as well (7.1, 12.4.3.1)."""
@@ -223,7 +221,7 @@ class Tree:
         for leaf in leaves:
             has = leaf.capabilities
             if MLS10 not in has.versions or self.suite.number not in has.suites:
-                raise Refused("a member supports the group's version or cipher suite not")
+                raise Refused("a member does not support the group's version or cipher suite")
             if not needed_extensions <= set(has.extensions):
                 raise Refused("a member does not support the group's extensions")
             if not needed_proposals <= set(has.proposals):
@@ -294,12 +292,14 @@ class Tree:
             raise Refused("a path brings a key that is in the tree already")
         self.blank_path(index)
         parent_hash = b""
-        for (node, sibling), new in reversed(list(zip(filtered, path.nodes))):
+        for (node, sibling), new in reversed(list(zip(filtered, path.nodes, strict=True))):
             self.suite.check_encryption_key(new.encryption_key)
             parent = ParentNode(new.encryption_key, parent_hash, ())
             self.nodes[node] = parent
             parent_hash = self.parent_hash(parent, sibling)
-        if path.leaf.source != FROM_COMMIT or path.leaf.parent_hash != parent_hash:
+        if path.leaf.source != FROM_COMMIT:
+            raise Refused("a path's leaf is not for a Commit")
+        if path.leaf.parent_hash != parent_hash:
             raise Refused("the parent hash of a path's leaf does not fit")
         self.nodes[2 * index] = path.leaf
 

@@ -4,11 +4,12 @@ Everything here is immutable. Since there is exactly one encoding of a value, a 
 signed later keeps the bytes that it was read from (`raw`), and those up to its signature (`signed`).
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Callable, TypeVar
+from typing import TypeVar
 
 from mls_crypto import opaque
-from outcome import Refused
+from outcome import Immutable, Refused
 
 T = TypeVar("T")
 
@@ -164,7 +165,7 @@ class Capabilities:
 
 
 @dataclass(frozen=True)
-class LeafNode:
+class LeafNode(Immutable):
     """A member, or somebody who may become one (7.2)."""
 
     encryption_key: bytes
@@ -196,7 +197,7 @@ class LeafNode:
 
 
 @dataclass(frozen=True)
-class KeyPackage:
+class KeyPackage(Immutable):
     """A leaf to be, and a key to which the Welcome is encrypted (10)."""
 
     version: int
@@ -219,7 +220,7 @@ class KeyPackage:
 
 
 @dataclass(frozen=True)
-class ParentNode:
+class ParentNode(Immutable):
     """An intermediate node of the ratchet tree (7.1)."""
 
     encryption_key: bytes
@@ -254,7 +255,7 @@ def read_ratchet_tree(cursor: Cursor) -> tuple[Node, ...]:
 
 
 @dataclass(frozen=True)
-class GroupContext:
+class GroupContext(Immutable):
     """What a group's members agree on (8.1)."""
 
     suite: int

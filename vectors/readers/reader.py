@@ -19,8 +19,11 @@ import copy
 import json
 import sys
 from collections import Counter
+from collections.abc import Iterator
+from datetime import date
 from pathlib import Path
-from typing import Iterator
+
+sys.dont_write_bytecode = True  # nothing is left beside the sources
 
 try:
     from megolm import MegolmDevice
@@ -136,16 +139,22 @@ class Device:
         return self.state.take(bytes.fromhex(delivery["bytes"]), None if tree is None else bytes.fromhex(tree))
 
 
+def brief(value: object) -> str:
+    """A value, cut where it gets long."""
+    text = str(value)
+    return text if len(text) <= 100 else f"{text[:100]}..."
+
+
 def differences(expected: Shown, shown: Shown) -> list[str]:
     """Where what is shown differs: every field named has to hold, and what nobody named must not be read."""
     named = {name: value for name, value in expected.items() if value is not None}
     wrong = [
-        f"{name} is {shown.get(name)}, and should be {value}"
+        f"{name} is {brief(shown.get(name))}, and should be {brief(value)}"
         for name, value in named.items()
         if name != "removed" and shown.get(name) != value
     ]
     if "plaintext" in shown and "plaintext" not in named:
-        wrong.append(f"it reads {shown['plaintext']}, and nothing should be read")
+        wrong.append(f"it reads {brief(shown['plaintext'])}, and nothing should be read")
     if shown.get("removed", False) != named.get("removed", False):
         wrong.append(f"removed is {shown.get('removed', False)}")
     return wrong
@@ -153,65 +162,71 @@ def differences(expected: Shown, shown: Shown) -> list[str]:
 
 def judge(expected: dict, outcome: Shown | Refused) -> str:
     """Why an outcome is not the expected one, or nothing if it is."""
-    refused = isinstance(outcome, Refused)
+    if isinstance(outcome, Refused):
+        return f"refused, and should be taken: {outcome}" if "accepted" in expected else ""
     if "rejected" in expected:
-        return "" if refused else f"taken, and should be refused: {outcome}"
-    if refused:
-        return "" if "harmless" in expected else f"refused, and should be taken: {outcome}"
-    return "; ".join(differences(expected.get("accepted", expected.get("harmless")), outcome))
+        return f"taken, and should be refused: {brief(outcome)}"
+    return "; ".join(differences(expected["accepted" if "accepted" in expected else "harmless"], outcome))
+
+
+def attempt(device: Device, delivery: dict) -> tuple[Device, Shown | Refused]:
+    """The outcome of a delivery, and the device after it. A refusal changes nothing: it happens to a copy."""
+    copied = copy.deepcopy(device)
+    try:
+        return copied, copied.take(delivery)
+    except Refused as refusal:
+        return device, refusal
 
 
 def play(vector: dict, verbose: bool) -> Counter[str]:
     """Play a vector; print what disagrees, or everything; count the verdicts on its deliveries."""
     verdicts: Counter[str] = Counter()
-    lost = ""
-    device = None
-    try:
-        device = Device(vector)
-    except Undecided as why:
-        lost = str(why)
-    except Refused as why:
-        print(f"{vector['id']}: it does not start: {why}")
-        verdicts["disagreed"] = len(vector["deliveries"])
-        return verdicts
-    for delivery in vector["deliveries"]:
-        outcome: Shown | Refused | None = None
-        if not lost:
-            # A refusal changes nothing: the delivery is tried on a copy, and the copy is dropped if it is refused.
-            trial = copy.deepcopy(device)
-            try:
-                outcome = trial.take(delivery)
-            except Refused as why:
-                outcome = why
-            except Undecided as why:
-                lost = str(why)
-        if lost or outcome is None:
-            verdict, why = "undecided", lost
-        else:
-            why = judge(delivery["expected"], outcome)
-            verdict = "disagreed" if why else "agreed"
-            if not isinstance(outcome, Refused) and "rejected" not in delivery["expected"]:
-                device = trial
+
+    def tell(delivery: dict, verdict: str, text: str) -> None:
         verdicts[verdict] += 1
         if verbose or verdict == "disagreed":
-            said = why or (f"refused: {outcome}" if isinstance(outcome, Refused) else "taken")
-            print(f"{vector['id']}: {delivery['name']}: {verdict}: {said}")
+            print(f"{vector['id']}: {delivery['name']}: {verdict}: {text}")
+
+    waiting = list(vector["deliveries"])
+    try:
+        if (vector.get("valid_until") or "9999") < date.today().isoformat():
+            raise Undecided("it was to be played until " + vector["valid_until"])
+        device = Device(vector)
+        while waiting:
+            delivery = waiting[0]
+            after, outcome = attempt(device, delivery)
+            if disagreement := judge(delivery["expected"], outcome):
+                tell(delivery, "disagreed", disagreement)
+            else:
+                tell(delivery, "agreed", f"refused: {outcome}" if isinstance(outcome, Refused) else "taken")
+            if "rejected" not in delivery["expected"]:
+                device = after
+            del waiting[0]
+    except Undecided as why:
+        for delivery in waiting:
+            tell(delivery, "undecided", str(why))
+    except Refused as why:
+        for delivery in waiting:
+            tell(delivery, "disagreed", f"the device does not start: {why}")
+    except Exception as fault:  # A mistake of this program must not pass for a refusal.
+        for delivery in waiting:
+            tell(delivery, "disagreed", f"this program failed: {fault!r}")
     return verdicts
 
 
 def summary(files: Counter[str], verdicts: dict[str, Counter[str]]) -> str:
     """The table at the end."""
-    rows = [("protocol", "files", "deliveries", *VERDICTS)]
+    rows: list[tuple[str, ...]] = [("protocol", "files", "deliveries", *VERDICTS)]
     for protocol in PROTOCOLS:
         if protocol in PLAYED:
             counts = verdicts[protocol]
-            numbers = files[protocol], counts.total(), *(counts[verdict] for verdict in VERDICTS)
+            numbers = [files[protocol], counts.total()] + [counts[verdict] for verdict in VERDICTS]
             rows.append((protocol, *map(str, numbers)))
         elif files[protocol]:
             rows.append((protocol, str(files[protocol]), "passed over"))
-    widths = [8, 7, 12, 8, 11, 11]
+    widths = 7, 12, 8, 11, 11
     return "\n".join(
-        "".join(cell.ljust(width) if not place else cell.rjust(width) for place, (cell, width) in enumerate(zip(row, widths)))
+        row[0].ljust(8) + "".join(cell.rjust(width) for cell, width in zip(row[1:], widths, strict=False))
         for row in rows
     )
 
