@@ -160,8 +160,8 @@ def decrypt(session: Session, message: Message) -> bytes:
 class MegolmDevice:
     """A receiver with the sessions that it was given.
 
-    It may be given several keys with one Ed25519 key: the same session from another index on, or, since an export is not
-    signed, a false one. All are held and tried: a false key then takes nothing away from a true one.
+    It may be given several keys with one Ed25519 key: the same session from another index on, or a false one, since an
+    export is not signed. All are held and tried: a false key then takes nothing away from a true one.
     """
 
     def __init__(self) -> None:

@@ -2,6 +2,7 @@
 
 use anyhow::{Context, Result};
 use e2esm_adapter::{Delivery, DeliveryKind, MegolmStart, Start};
+use ed25519_dalek::{Signer, SigningKey};
 use vodozemac::megolm::{GroupSession, InboundGroupSession, SessionConfig};
 
 use crate::alter::{Change, Layout, WHOLE};
@@ -117,6 +118,15 @@ impl Sender {
         Ok(Self(GroupSession::from_pickle(serde_json::from_value(pickle)?)))
     }
 
+    /// A message as this sender would have signed it with another tag: the signature is the session's own.
+    fn sign_anew(&self, message: &[u8]) -> Result<Vec<u8>> {
+        let pickle = serde_json::to_value(self.0.pickle())?;
+        let seed = pickle.pointer("/signing_key/Normal").context("vodozemac's format has changed")?;
+        let key = SigningKey::from_bytes(&serde_json::from_value(seed.clone())?);
+        let signature = key.sign(&message[..message.len().saturating_sub(64)]).to_bytes().to_vec();
+        MESSAGE.replace(message, "signature", signature)
+    }
+
     /// The session from its present position on, in the session sharing format.
     fn key(&self) -> Delivery {
         delivery(DeliveryKind::SessionKey, None, &self.0.session_key().to_bytes())
@@ -165,6 +175,7 @@ pub(crate) fn scenes(date: &str) -> Result<Vec<Scene>> {
         not_shared(date)?,
         forged(date)?,
         unconnected(date)?,
+        signed_with_wrong_tag(date)?,
         altered_message(date)?,
         altered_key(date)?,
         altered_export(date)?,
@@ -540,6 +551,38 @@ fn forged(date: &str) -> Result<Scene> {
     scene.take("mallory-key", "Alice's ratchet under Mallory's signing key, from index 2 on.", mallory.key());
     scene.read("f2", "Shown as Mallory's session.", &mallory.say("f2: I am Mallory")?);
     scene.read("a2", "Alice's, at the same index.", &alice.say("a2: good")?);
+    Ok(scene)
+}
+
+fn signed_with_wrong_tag(date: &str) -> Result<Scene> {
+    let mut alice = Sender::new();
+    let mut scene = begin(
+        "megolm/authentication/signed-with-wrong-tag",
+        "A signed message whose tag does not hold",
+        "Alice's own message, with another tag, and signed anew with the session's key. The signature holds and the \
+         tag does not: a device that looks at the signature alone reads it. A sound one refuses it, and reads the \
+         message as Alice sent it.",
+        &["R1"],
+        date,
+    );
+    scene.take("key", "", alice.key());
+    let mut before = alice.say("m0: hello")?;
+    scene.read("m0", "", &before);
+    for (place, what) in ["one bit flipped", "zeroed", "of the message before"].into_iter().enumerate() {
+        let honest = alice.say(&format!("m{}: Alice's own", place + 1))?;
+        let tag = match place {
+            0 => MESSAGE.bytes_of(&MESSAGE.alter(honest.bytes(), "mac", Change::Flipped, None)?, "mac")?,
+            1 => vec![0; 8],
+            _ => MESSAGE.bytes_of(before.bytes(), "mac")?,
+        };
+        let signed = alice.sign_anew(&MESSAGE.replace(honest.bytes(), "mac", tag)?)?;
+        let change = format!("{what}, and the message signed anew by its sender");
+        let (name, twin) = (format!("m{}-with-wrong-tag", place + 1), format!("m{}", place + 1));
+        let fault = (MESSAGE.packet, "mac", change.as_str());
+        scene.refuse(&name, "Ahead of the message itself.", honest.with(signed), &["Insider"], fault, &twin, AUTH);
+        scene.read(&twin, "", &honest);
+        before = honest;
+    }
     Ok(scene)
 }
 
