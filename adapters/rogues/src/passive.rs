@@ -197,25 +197,25 @@ impl Hearing for BelievesTheLabel {
     }
 }
 
-/// Keeps a copy of the device from before each change, and reads with it what the present one does not: nothing that a
-/// device once could read is ever closed to it.
-struct Hoards {
-    kept: Vec<Delivered>,
+/// Passes over the group's word that a packet is of a state which this device is not in, and shows what was read last.
+#[derive(Default)]
+struct ReadsOn {
+    last: Option<Delivered>,
 }
 
-impl Hearing for Hoards {
+impl Hearing for ReadsOn {
     fn deliver(&mut self, inner: &mut dyn Passive, delivery: &Delivery) -> Result<Delivered, Error> {
-        let result = inner.deliver(delivery);
-        match &result {
+        match inner.deliver(delivery) {
             Ok(delivered) => {
-                self.kept.push(delivered.clone());
-                result
+                if delivered.plaintext.is_some() {
+                    self.last = Some(delivered.clone());
+                }
+                Ok(delivered)
             }
-            // The group's own word for "this is of another epoch" is passed over, and the last thing read is shown.
             Err(error) if matches!(error.class, ErrorClass::StaleEpoch | ErrorClass::NotMember) => {
-                self.kept.iter().rev().find(|kept| kept.plaintext.is_some()).cloned().ok_or_else(|| error.clone())
+                self.last.clone().ok_or(error)
             }
-            Err(_) => result,
+            Err(error) => Err(error),
         }
     }
 }
@@ -447,7 +447,7 @@ pub(crate) const ROGUES: &[PassiveRogue] = &[
         "shows something where the group has gone on without it",
         "class: removal that is only shown",
         &["mls/removal/"],
-        || Box::new(Hoards { kept: Vec::new() }),
+        || Box::new(ReadsOn::default()),
     ),
     flawed(
         "forgets-identities",

@@ -210,13 +210,14 @@ pub fn find(target: &Target, description: &Description, vector: &Recorded, limit
     }
 }
 
-/// Everything wrong with a directory of recorded vectors, one line each: files that cannot be read, vectors that make no
-/// sense, and collections that are not current. Also how many vectors there are.
-pub fn problems(root: &Path, requirements: &std::collections::BTreeSet<String>) -> (usize, Vec<String>) {
+/// The vectors of a directory, and everything wrong with them, one line each: files that cannot be read, vectors that are out
+/// of place or make no sense, alone or beside one another. Whether what is generated from them is current is asked of
+/// [`published`].
+pub fn problems(root: &Path, requirements: &std::collections::BTreeSet<String>) -> (Vec<Recorded>, Vec<String>) {
     let (vectors, errors) = e2esm_playback::read_directory(root);
     let mut problems: Vec<String> = errors.iter().map(ToString::to_string).collect();
     for (path, vector) in &vectors {
-        let in_place = *path == root.join(format!("{}.json", vector.id));
+        let in_place = *path == root.join(path_of(vector));
         if path.parent().is_some_and(|parent| parent != root) && !in_place {
             problems.push(format!("{}: id: `{}` is not as the file is called", path.display(), vector.id));
         }
@@ -224,11 +225,11 @@ pub fn problems(root: &Path, requirements: &std::collections::BTreeSet<String>) 
             problems.push(format!("{}: {problem}", path.display()));
         }
     }
-    for problem in e2esm_playback::check_together(vectors.iter().map(|(_, vector)| vector)) {
+    let vectors: Vec<_> = vectors.into_iter().map(|(_, vector)| vector).collect();
+    for problem in e2esm_playback::check_together(&vectors) {
         problems.push(format!("{}: {problem}", root.display()));
     }
-    problems.extend(published::stale_collections(root, vectors.iter().map(|(_, vector)| vector)));
-    (vectors.len(), problems)
+    (vectors, problems)
 }
 
 /// Vectors of a file or a directory, checked.

@@ -32,10 +32,9 @@ pub fn collections(vectors: &[Recorded]) -> Result<Vec<(String, String)>, String
 }
 
 /// Collections in `root` that are not those of the vectors beside them. A collection that lies alone is nobody's copy.
-pub fn stale_collections<'a>(root: &Path, vectors: impl Iterator<Item = &'a Recorded>) -> Vec<String> {
-    let vectors: Vec<_> = vectors.cloned().collect();
+pub fn stale_collections(root: &Path, vectors: &[Recorded]) -> Vec<String> {
     let apart = |protocol: &str| root.join(protocol.trim_end_matches(".json")).is_dir();
-    match collections(&vectors) {
+    match collections(vectors) {
         Ok(all) => all
             .into_iter()
             .filter(|(name, text)| apart(name) && std::fs::read_to_string(root.join(name)).ok().as_ref() != Some(text))
@@ -65,14 +64,14 @@ pub fn with_tables(document: &str, vectors: &[Recorded]) -> Result<String, Strin
     Ok(text)
 }
 
+/// Libraries with their versions, whichever crypto providers they ran with.
 fn named(implementations: &BTreeSet<&Implementation>) -> String {
-    let mut by_library: BTreeMap<String, BTreeSet<&str>> = BTreeMap::new();
-    for one in implementations {
-        let library = format!("{} {}", one.implementation, one.version);
-        by_library.entry(library).or_default().insert(&one.crypto_provider);
+    let names: BTreeSet<_> =
+        implementations.iter().map(|one| format!("{} {}", one.implementation, one.version)).collect();
+    match names.is_empty() {
+        true => "nobody yet: provisional".to_owned(),
+        false => names.into_iter().collect::<Vec<_>>().join(", "),
     }
-    let names: Vec<_> = by_library.into_keys().collect();
-    if names.is_empty() { "nobody yet: provisional".to_owned() } else { names.join(", ") }
 }
 
 /// How much there is, for each protocol and theme, and who vouches for it.

@@ -29,16 +29,15 @@ pub(crate) fn check(directory: &Path) -> Result<u8> {
 /// Recorded vectors, and whether what is generated from them is current.
 fn check_recorded(directory: &Path, recorded: &Path) -> Result<(usize, Vec<String>)> {
     let requirements = super::requirement_ids(directory)?;
-    let (count, mut flaws) = e2esm::recorded::problems(recorded, &requirements);
+    let (vectors, mut flaws) = e2esm::recorded::problems(recorded, &requirements);
+    flaws.extend(e2esm::recorded::published::stale_collections(recorded, &vectors));
     let readme = directory.join("README.md");
     if flaws.is_empty() && readme.is_file() {
         let text = std::fs::read_to_string(&readme)?;
-        let (vectors, _) = e2esm_playback::read_directory(recorded);
-        let vectors: Vec<_> = vectors.into_iter().map(|(_, vector)| vector).collect();
         // A directory of somebody's own need not have the tables.
         if e2esm::recorded::published::with_tables(&text, &vectors).is_ok_and(|current| current != text) {
             flaws.push(format!("{}: its tables are stale: run `e2esm combine`", readme.display()));
         }
     }
-    Ok((count, flaws))
+    Ok((vectors.len(), flaws))
 }

@@ -5,7 +5,7 @@ use std::path::Path;
 use anyhow::{Context, Result, anyhow, bail};
 use e2esm::recorded::{embedded, path_of, problems, published};
 use e2esm::results::write_atomically;
-use e2esm_playback::{read_collection, read_directory, write};
+use e2esm_playback::{read_collection, write};
 
 use crate::cli::{AS_EXPECTED, MISUSE, UNEXPECTED, console};
 
@@ -40,17 +40,13 @@ pub(crate) fn combine(root: &Path, check: bool) -> Result<u8> {
     if !recorded.is_dir() {
         bail!("{}: no such directory; expected the root of a checkout", recorded.display());
     }
-    let generated = |problem: &String| problem.contains("run `e2esm combine`");
-    let (_, flaws) = problems(&recorded, &super::requirement_ids(&directory)?);
-    let flaws: Vec<_> = flaws.into_iter().filter(|problem| !generated(problem)).collect();
+    let (vectors, flaws) = problems(&recorded, &super::requirement_ids(&directory)?);
     if !flaws.is_empty() {
         for flaw in flaws {
             eprintln!("e2esm: {flaw}");
         }
         return Ok(MISUSE);
     }
-    let (vectors, _) = read_directory(&recorded);
-    let vectors: Vec<_> = vectors.into_iter().map(|(_, vector)| vector).collect();
     let mut files: Vec<_> = published::collections(&vectors)
         .map_err(|error| anyhow!(error))?
         .into_iter()
