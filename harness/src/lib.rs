@@ -9,8 +9,11 @@
 
 pub mod bench;
 pub mod compare;
+pub mod conformance;
 pub mod divergence;
 pub mod evidence;
+pub mod keeper;
+pub mod peers;
 pub mod policy;
 pub mod probe;
 pub mod recorded;

@@ -17,13 +17,17 @@ use crate::worker::{Failure, Worker};
 pub fn probe(worker: &mut Worker) -> Result<Description, Failure> {
     let description = worker.hello()?;
     worker.probe_unknown_verb()?;
-    let [one, two] = ["one", "two"].map(|device| DeviceId::new("probe", device));
-    for device in [&one, &two] {
+    let [one, two, three] = ["one", "two", "three"].map(|device| DeviceId::new("probe", device));
+    for device in [&one, &two, &three] {
         worker.device(device, device)?.map_err(|error| nonsense(format!("it cannot make a device: {error}")))?;
     }
-    let life = life(worker, &one, &two)?.unwrap_or_default();
+    let life = life(worker, &one, &two, &three)?.unwrap_or_default();
     for capability in Capability::ALL {
         let shown = match capability {
+            Capability::Groups => life.groups,
+            // What stands for these is seen in a group only.
+            Capability::ThirdMember | Capability::Epochs | Capability::KeyDistribution if !life.groups => continue,
+            Capability::ThirdMember => life.third_member,
             Capability::Epochs => life.epochs,
             Capability::KeyDistribution => life.key_distribution,
             other => match call(other) {
@@ -47,26 +51,34 @@ pub fn probe(worker: &mut Worker) -> Result<Description, Failure> {
 /// What a group of two shows of its protocol.
 #[derive(Default)]
 struct Life {
+    groups: bool,
+    third_member: bool,
     epochs: bool,
     key_distribution: bool,
 }
 
-/// `None` for an implementation that does not even have groups: its rows will say so.
-fn life(worker: &mut Worker, one: &DeviceId, two: &DeviceId) -> Result<Option<Life>, Failure> {
-    let publish = Call::Publish { peer: one.clone() };
-    let bundle = match worker.call(two, publish, |_, _| Ok(true))?.result {
-        Ok(Answer::Bundle(bundle)) => bundle,
-        Err(error) if error.class == ErrorClass::Unsupported => return Ok(None),
-        other => return Err(nonsense(format!("to `publish` it answered {other:?}"))),
-    };
+/// `None` for an implementation that does not even have groups.
+fn life(worker: &mut Worker, one: &DeviceId, two: &DeviceId, three: &DeviceId) -> Result<Option<Life>, Failure> {
     let group = GroupId("probe".to_owned());
+    match worker.call(one, Call::CreateGroup { group: group.clone() }, |_, _| Ok(true))?.result {
+        Ok(_) => {}
+        Err(error) if error.class == ErrorClass::Unsupported => return Ok(None),
+        Err(error) => return Err(nonsense(format!("it cannot create_group: {error}"))),
+    }
+    let bundle = |worker: &mut Worker, device: &DeviceId| {
+        let publish = Call::Publish { peer: one.clone() };
+        match worker.call(device, publish, |_, _| Ok(true))?.result {
+            Ok(Answer::Bundle(bundle)) => Ok(bundle),
+            other => Err(nonsense(format!("to `publish` it answered {other:?}"))),
+        }
+    };
+    let (second, third) = (bundle(worker, two)?, bundle(worker, three)?);
     let mut ask = |device: &DeviceId, call: Call| -> Result<Answer, Failure> {
         let verb = call.verb();
         let result = worker.call(device, call, |_, _| Ok(true))?.result;
         result.map_err(|error| nonsense(format!("it cannot {verb} in an honest group of two: {error}")))
     };
-    ask(one, Call::CreateGroup { group: group.clone() })?;
-    let change = Change { add: vec![bundle], ..Change::default() };
+    let change = Change { add: vec![second], ..Change::default() };
     if let Answer::Output(Output { packets, .. }) = ask(one, Call::Change { group: group.clone(), change })? {
         for packet in packets {
             match packet.kind {
@@ -78,10 +90,14 @@ fn life(worker: &mut Worker, one: &DeviceId, two: &DeviceId) -> Result<Option<Li
     let sent = ask(one, Call::Send { group: group.clone(), plaintext: Bytes(b"probe".to_vec()) })?;
     let key_distribution = matches!(&sent, Answer::Output(output)
         if output.packets.iter().any(|packet| packet.kind == PacketKind::KeyDistribution));
+    let again = group.clone();
     let compared = worker.call(one, Call::Fingerprint { group, peer: two.clone() }, |_, _| Ok(true))?.result;
     let epochs =
         matches!(&compared, Ok(Answer::Fingerprint(value)) if value.kind == FingerprintKind::EpochAuthenticator);
-    Ok(Some(Life { epochs, key_distribution }))
+    // The last thing in this group's life: it stays pending.
+    let change = Change { add: vec![third], ..Change::default() };
+    let third_member = worker.call(one, Call::Change { group: again, change }, |_, _| Ok(true))?.result.is_ok();
+    Ok(Some(Life { groups: true, third_member, epochs, key_distribution }))
 }
 
 fn nonsense(reason: String) -> Failure {
@@ -98,7 +114,7 @@ fn call(capability: Capability) -> Option<Call> {
     let misbehave = |fault| Some(Call::Misbehave { fault });
     let craft = |forgery| Some(Call::Craft { forgery });
     match capability {
-        Capability::Epochs | Capability::KeyDistribution => None,
+        Capability::Groups | Capability::ThirdMember | Capability::Epochs | Capability::KeyDistribution => None,
         Capability::ExternalJoin => Some(Call::ExternalJoin { group_info: junk() }),
         Capability::PairwiseSessions => Some(Call::Introduce { bundle }),
         Capability::Resend => Some(Call::Resend { group, plaintext: junk(), bundle, acknowledged: false }),

@@ -2,13 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
 use e2esm_adapter::Description;
 use rayon::prelude::*;
 
 use crate::probe::probe;
-use crate::scenario::{Checked, Layer, Observations, Stop, Traffic, play};
+use crate::scenario::{Cast, Checked, Layer, Observations, Stop, Traffic, play};
 use crate::vector::Vector;
 use crate::verdict::{Verdict, verdict, without_group_object};
 use crate::worker::{Failure, Launch, Limits, Worker};
@@ -26,13 +27,13 @@ impl Target {
     /// A built-in adapter, in a worker process of this binary.
     pub fn built_in(program: PathBuf, name: &str) -> Self {
         let arguments = vec!["worker".to_owned(), "--adapter".to_owned(), name.to_owned()];
-        Self { name: name.to_owned(), launch: Launch { program, arguments } }
+        Self { name: name.to_owned(), launch: Launch { program, arguments, ..Launch::default() } }
     }
 
     /// A deliberately flawed implementation, likewise.
     pub fn rogue(program: PathBuf, name: &str) -> Self {
         let arguments = vec!["worker".to_owned(), "--rogue".to_owned(), name.to_owned()];
-        Self { name: name.to_owned(), launch: Launch { program, arguments } }
+        Self { name: name.to_owned(), launch: Launch { program, arguments, ..Launch::default() } }
     }
 }
 
@@ -102,6 +103,9 @@ pub struct Column {
     pub rows: Vec<Row>,
 }
 
+/// The usual [`Settings::patience`].
+pub const PATIENCE: usize = 4;
+
 /// How to run.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -113,6 +117,8 @@ pub struct Settings {
     pub seed: u64,
     /// How many scenarios at a time.
     pub jobs: usize,
+    /// In how many scenarios an implementation may hang before it is not started any more.
+    pub patience: usize,
 }
 
 /// Runs every vector against every target. `done` is called after each scenario, from any thread.
@@ -130,13 +136,21 @@ pub fn run(targets: &[Target], vectors: &[Vector], settings: &Settings, done: &(
                 }
             }
         }
+        let hung: Vec<AtomicUsize> = targets.iter().map(|_| AtomicUsize::new(0)).collect();
         let rows: Vec<(usize, Row)> = jobs
             .par_iter()
             .map(|(column, vector, layer)| {
+                let scenarios = hung[*column].load(Ordering::Relaxed);
                 let row = match &probed[*column] {
+                    Ok(_) if scenarios >= settings.patience => {
+                        failed_row(vector, *layer, &Failure::GivenUp { scenarios })
+                    }
                     Ok(description) => run_one(&targets[*column], description, vector, *layer, settings),
                     Err(failure) => failed_row(vector, *layer, failure),
                 };
+                if matches!(&row.stop, Some(Stop::Failed { failure: Failure::TimedOut { .. }, .. })) {
+                    hung[*column].fetch_add(1, Ordering::Relaxed);
+                }
                 done();
                 (*column, row)
             })
@@ -189,7 +203,7 @@ pub fn observe(
     layer: Layer,
     settings: &Settings,
 ) -> Observations {
-    play(vector, description, &target.launch, layer, settings.limits, settings.seed)
+    play(vector, &Cast::one(description, &target.launch), layer, settings.limits, settings.seed)
 }
 
 fn failed_row(vector: &Vector, layer: Layer, failure: &Failure) -> Row {

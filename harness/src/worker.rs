@@ -3,7 +3,9 @@
 //! Whatever the child does (panic, abort, hang, eat memory, talk nonsense) becomes a [`Failure`], never the end of the
 //! run; when the [`Worker`] is dropped the child is gone.
 
+use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read, Write};
+use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, channel, sync_channel};
 use std::thread;
@@ -16,10 +18,17 @@ use e2esm_adapter::{
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::keeper;
+
 /// The longest line that a child may print, in bytes; beyond it the child is talking nonsense.
 const MAX_LINE: u64 = 64 << 20;
 /// How much of the end of a child's stderr is kept for the report, in bytes.
 const MAX_STDERR: usize = 16 << 10;
+/// How long a child may take to end once its input has ended.
+const FAREWELL: Duration = Duration::from_secs(2);
+/// How long a keeper may take to end what it keeps.
+#[cfg(target_os = "linux")]
+const KEEPER_PATIENCE: Duration = Duration::from_secs(8);
 /// How often the child's memory is looked at while it works.
 const MEMORY_INTERVAL: Duration = Duration::from_millis(20);
 
@@ -39,12 +48,37 @@ impl Default for Limits {
 }
 
 /// How to start a child.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Launch {
     /// The program.
-    pub program: std::path::PathBuf,
+    pub program: PathBuf,
     /// Its arguments.
     pub arguments: Vec<String>,
+    /// Where it runs; where the harness does if there is none.
+    pub directory: Option<PathBuf>,
+    /// What is added to its environment.
+    pub environment: BTreeMap<String, String>,
+    /// For a program that is not of this project: this program, which then keeps it (see [`crate::keeper`]).
+    pub keeper: Option<PathBuf>,
+}
+
+impl Launch {
+    fn command(&self) -> Command {
+        let mut command = match &self.keeper {
+            #[cfg(target_os = "linux")]
+            Some(keeper) => {
+                let mut command = Command::new(keeper);
+                command.arg("keep").arg("--").arg(&self.program);
+                command
+            }
+            _ => Command::new(&self.program),
+        };
+        command.args(&self.arguments).envs(&self.environment);
+        if let Some(directory) = &self.directory {
+            command.current_dir(directory);
+        }
+        command
+    }
 }
 
 /// How a child ended a scenario that it should have gone on with.
@@ -64,7 +98,7 @@ pub enum Failure {
         message: String,
     },
     /// It ended otherwise: aborted, was killed, closed its output.
-    #[error("ended ({status}): {stderr}")]
+    #[error("ended ({status}){}", .stderr.is_empty().then(String::new).unwrap_or_else(|| format!(": {stderr}")))]
     Ended {
         /// How.
         status: String,
@@ -82,6 +116,18 @@ pub enum Failure {
     OutOfMemory {
         /// The limit.
         megabytes: u64,
+    },
+    /// It ended as it should, but processes that it had started went on.
+    #[error("left processes behind: {}", .processes.join(", "))]
+    LeftProcesses {
+        /// Their names.
+        processes: Vec<String>,
+    },
+    /// It was not started: it had hung in too many scenarios already.
+    #[error("was not started any more: it had hung in {scenarios} scenarios")]
+    GivenUp {
+        /// In how many.
+        scenarios: usize,
     },
     /// It answered with something that is not an answer to the question.
     #[error("answered nonsense: {reason}")]
@@ -103,12 +149,14 @@ pub struct Called {
 /// A running child.
 pub struct Worker {
     child: Child,
-    outbox: Sender<Vec<u8>>,
+    /// `None` once the input has been ended.
+    outbox: Option<Sender<Vec<u8>>>,
     lines: Receiver<Result<Vec<u8>, String>>,
     stderr: Receiver<String>,
     limits: Limits,
     deadline: Instant,
     next_id: u64,
+    kept: bool,
 }
 
 impl Worker {
@@ -118,8 +166,8 @@ impl Worker {
     /// [`Failure::NotStarted`].
     pub fn start(launch: &Launch, limits: Limits) -> Result<Self, Failure> {
         let not_started = |reason: std::io::Error| Failure::NotStarted { reason: reason.to_string() };
-        let mut child = Command::new(&launch.program)
-            .args(&launch.arguments)
+        let mut child = launch
+            .command()
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -148,7 +196,8 @@ impl Worker {
             let _ = stderr_sender.send(end_of(stderr));
         });
         let deadline = Instant::now() + Duration::from_secs_f64(limits.seconds);
-        Ok(Self { child, outbox, lines, stderr: stderr_text, limits, deadline, next_id: 1 })
+        let kept = cfg!(target_os = "linux") && launch.keeper.is_some();
+        Ok(Self { child, outbox: Some(outbox), lines, stderr: stderr_text, limits, deadline, next_id: 1, kept })
     }
 
     /// Asks the child who it is.
@@ -265,6 +314,15 @@ impl Worker {
         }
     }
 
+    /// Sends a line as it is, and expects a reply with that id: for those who look at the protocol itself.
+    ///
+    /// # Errors
+    /// A [`Failure`].
+    pub fn exchange(&mut self, line: &str, id: u64) -> Result<ReplyFrame, Failure> {
+        self.write(format!("{line}\n").into_bytes())?;
+        self.reply(id)
+    }
+
     fn take_id(&mut self) -> u64 {
         let id = self.next_id;
         self.next_id += 1;
@@ -281,7 +339,10 @@ impl Worker {
     }
 
     fn write(&mut self, line: Vec<u8>) -> Result<(), Failure> {
-        self.outbox.send(line).map_err(|_| self.ended())
+        match self.outbox.as_ref().map(|outbox| outbox.send(line)) {
+            Some(Ok(())) => Ok(()),
+            _ => Err(self.ended()),
+        }
     }
 
     fn reply(&mut self, id: u64) -> Result<ReplyFrame, Failure> {
@@ -322,6 +383,18 @@ impl Worker {
     }
 
     fn kill(&mut self) {
+        #[cfg(target_os = "linux")]
+        if self.kept {
+            // The keeper ends all that the program has started, and then itself.
+            if let Some(pid) = i32::try_from(self.child.id()).ok().and_then(rustix::process::Pid::from_raw)
+                && matches!(self.child.try_wait(), Ok(None))
+            {
+                let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
+            }
+            if self.wait_briefly(KEEPER_PATIENCE).is_some() {
+                return;
+            }
+        }
         // An error here means that it is gone already.
         let _ = self.child.kill();
         let _ = self.child.wait();
@@ -329,26 +402,78 @@ impl Worker {
 
     /// The child has closed its output: how did it end?
     fn ended(&mut self) -> Failure {
-        let status = self.wait_briefly();
+        let status = self.wait_briefly(Duration::from_millis(500));
+        if status.is_none() {
+            self.kill();
+        }
         let stderr = self.stderr.recv_timeout(Duration::from_millis(500)).unwrap_or_default();
-        match status {
-            Some(status) if status.code() == Some(101) && stderr.contains("panicked at") => {
-                Failure::Panicked { message: panic_message(&stderr) }
+        let (stderr, kept) = keeper::split_report(&stderr);
+        if kept.is_none()
+            && self.kept
+            && status.and_then(|status| status.code()) == Some(i32::from(keeper::NOT_STARTED))
+        {
+            return Failure::NotStarted { reason: last_line(stderr) };
+        }
+        match (kept, status) {
+            (None, Some(status)) if status.code() == Some(101) && stderr.contains("panicked at") => {
+                Failure::Panicked { message: panic_message(stderr) }
             }
-            Some(status) => Failure::Ended { status: status.to_string(), stderr: last_line(&stderr) },
-            None => Failure::Ended { status: "closed its output".to_owned(), stderr: last_line(&stderr) },
+            // By Rust's own convention too.
+            (Some(kept), _) if kept.status == "exit status: 101" && stderr.contains("panicked at") => {
+                Failure::Panicked { message: panic_message(stderr) }
+            }
+            (Some(kept), _) if kept.status != "killed" => {
+                Failure::Ended { status: kept.status, stderr: last_line(stderr) }
+            }
+            (None, Some(status)) => Failure::Ended { status: status.to_string(), stderr: last_line(stderr) },
+            _ => Failure::Ended { status: "closed its output".to_owned(), stderr: last_line(stderr) },
         }
     }
 
-    fn wait_briefly(&mut self) -> Option<ExitStatus> {
-        for _ in 0..50 {
+    fn wait_briefly(&mut self, patience: Duration) -> Option<ExitStatus> {
+        let begun = Instant::now();
+        let mut pause = Duration::from_micros(200);
+        loop {
             if let Ok(Some(status)) = self.child.try_wait() {
                 return Some(status);
             }
-            thread::sleep(Duration::from_millis(10));
+            if begun.elapsed() >= patience {
+                return None;
+            }
+            thread::sleep(pause);
+            pause = (pause * 2).min(Duration::from_millis(10));
         }
+    }
+
+    /// Ends the input of a program that is not of this project and lets it end.
+    ///
+    /// # Errors
+    /// [`Failure::Nonsense`] if it still had something to say, [`Failure::LeftProcesses`] if what it had started goes on. Who
+    /// does not end in time is killed, and that is no failure: `e2esm conformance` tells of it.
+    pub fn finish(mut self) -> Result<Option<String>, Failure> {
+        if !self.kept {
+            return Ok(None);
+        }
+        self.outbox = None;
+        let unasked = match self.lines.recv_timeout(FAREWELL) {
+            Ok(Ok(line)) => {
+                Some(format!("it said `{}` unasked", String::from_utf8_lossy(&line[..line.len().min(120)]).trim_end()))
+            }
+            Ok(Err(reason)) => Some(format!("at its end: {reason}")),
+            Err(_) => None,
+        };
+        if let Some(reason) = unasked {
+            self.kill();
+            return Err(Failure::Nonsense { reason });
+        }
+        self.wait_briefly(FAREWELL);
         self.kill();
-        None
+        let stderr = self.stderr.recv_timeout(Duration::from_millis(500)).unwrap_or_default();
+        match keeper::split_report(&stderr).1 {
+            Some(kept) if !kept.left.is_empty() => Err(Failure::LeftProcesses { processes: kept.left }),
+            Some(kept) => Ok(Some(kept.status)),
+            None => Ok(None),
+        }
     }
 }
 
@@ -395,12 +520,15 @@ fn end_of(mut stream: impl Read) -> String {
     String::from_utf8_lossy(&kept).into_owned()
 }
 
-/// Peak resident memory of a process, where the system tells (Linux).
+/// Peak resident memory of a process and what it has started, where the system tells.
+#[cfg(target_os = "linux")]
 fn resident_bytes(pid: u32) -> Option<u64> {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
-    let line = status.lines().find(|line| line.starts_with("VmHWM:"))?;
-    let kilobytes: u64 = line.split_whitespace().nth(1)?.parse().ok()?;
-    Some(kilobytes * 1024)
+    keeper::resident_bytes(pid)
+}
+
+#[cfg(not(target_os = "linux"))]
+fn resident_bytes(_pid: u32) -> Option<u64> {
+    None
 }
 
 fn panic_message(stderr: &str) -> String {

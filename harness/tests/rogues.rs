@@ -4,7 +4,7 @@ use std::path::Path;
 
 use e2esm::rogues;
 use e2esm::scenario::Layer;
-use e2esm::suite::Settings;
+use e2esm::suite::{PATIENCE, Settings};
 use e2esm::vector::load::embedded;
 use e2esm::worker::Limits;
 
@@ -12,7 +12,7 @@ fn settings() -> Settings {
     // Some rogues never return, others eat memory: the limits are what they cost.
     let limits = Limits { seconds: 10.0, memory_bytes: 512 << 20 };
     let jobs = std::thread::available_parallelism().map_or(1, usize::from);
-    Settings { layers: Layer::ALL.to_vec(), limits, seed: 0, jobs }
+    Settings { layers: Layer::ALL.to_vec(), limits, seed: 0, jobs, patience: PATIENCE }
 }
 
 #[test]

@@ -31,7 +31,7 @@ const WELCOME: DecisionPoint = DecisionPoint::group_management("MinimalDevice::r
 fn missing(capability: Capability) -> Option<&'static str> {
     use Capability::*;
     Some(match capability {
-        StateExport => return None,
+        Groups | ThirdMember | StateExport => return None,
         Epochs => "changes are applied as they come, nothing numbers them",
         ExternalJoin | UninvitedJoin => "a group has no public information to join with",
         KeyDistribution | ForgedKeyDistribution => "a message is sealed for each member: there are no sender keys",

@@ -12,6 +12,10 @@ use crate::recorded::Protocol;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Capability {
+    /// There are groups at all, of two at least (`create_group`, `change`, `send`): everything else rests on them.
+    Groups,
+    /// A group can have a third member. Without it a protocol between two is judged where two are enough.
+    ThirdMember,
     /// Members agree on one group state in numbered epochs, so that of two racing changes one wins (MLS).
     Epochs,
     /// A device can join by its own act, with public information about the group (`group_info`, `external_join`).
@@ -66,7 +70,9 @@ pub enum Capability {
 
 impl Capability {
     /// All of them, in the order of the documents.
-    pub const ALL: [Self; 24] = [
+    pub const ALL: [Self; 26] = [
+        Self::Groups,
+        Self::ThirdMember,
         Self::Epochs,
         Self::ExternalJoin,
         Self::KeyDistribution,
@@ -96,6 +102,8 @@ impl Capability {
     /// The name used in JSON, in vectors and in the documents.
     pub fn label(self) -> &'static str {
         match self {
+            Self::Groups => "groups",
+            Self::ThirdMember => "third_member",
             Self::Epochs => "epochs",
             Self::ExternalJoin => "external_join",
             Self::KeyDistribution => "key_distribution",

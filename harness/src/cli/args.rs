@@ -37,6 +37,8 @@ pub(crate) enum Command {
         /// What to list
         what: Listed,
         #[command(flatten)]
+        peers: PeerSource,
+        #[command(flatten)]
         vectors: VectorSource,
     },
     /// Show a vector as readable steps, with its requirements and precedents
@@ -92,7 +94,17 @@ pub(crate) enum Command {
         #[command(subcommand)]
         action: CacheAction,
     },
-    /// Print the JSON Schemas of vectors and results, or write them
+    /// Install or list the suite's peers: implementations that are programs in other languages
+    Peers {
+        /// What to do with them
+        #[command(subcommand)]
+        action: PeerAction,
+    },
+    /// Check that a program keeps to the stdio protocol, before any vector
+    Conformance(ConformanceArguments),
+    /// Write a working skeleton of an adapter
+    NewAdapter(NewAdapterArguments),
+    /// Print the JSON Schemas of vectors, results and the stdio protocol, or write them
     Schema {
         /// Write them below this directory, the root of a checkout, instead of printing them
         directory: Option<PathBuf>,
@@ -105,6 +117,13 @@ pub(crate) enum Command {
     /// Serve one implementation over stdin and stdout (what the harness starts)
     #[command(hide = true)]
     Worker(WorkerArguments),
+    /// Run a program and end it with all that it started (what the harness puts before programs that are not its own)
+    #[command(hide = true)]
+    Keep {
+        /// The program and its arguments
+        #[arg(last = true, required = true)]
+        command: Vec<std::ffi::OsString>,
+    },
     /// Measure one cell as asked over stdin (what `bench` starts)
     #[command(hide = true)]
     BenchWorker {
@@ -129,11 +148,24 @@ pub(crate) struct VectorSource {
     pub directory: Option<PathBuf>,
 }
 
+/// Where adapters that are programs of their own are looked up.
+#[derive(Debug, Clone, Default, Args)]
+pub(crate) struct PeerSource {
+    /// Also know the adapters of this file [default: adapters.toml, if there is one here]
+    #[arg(long, value_name = "FILE")]
+    pub adapters: Option<PathBuf>,
+    /// Where peers are installed [default: target/peers in the checkout that this program was built in]
+    #[arg(long = "peers", value_name = "DIR", env = "E2ESM_PEERS")]
+    pub root: Option<PathBuf>,
+}
+
 #[derive(Debug, Args)]
 pub(crate) struct RunArguments {
-    /// Only these implementations (see `e2esm list adapters`); may be repeated
-    #[arg(long, value_name = "NAME")]
+    /// Only these: a name (see `e2esm list adapters`), `all`, a program's path, or a command line; may be repeated
+    #[arg(long, value_name = "ADAPTER")]
     pub adapter: Vec<String>,
+    #[command(flatten)]
+    pub peers: PeerSource,
     /// Only vectors whose id matches, such as 'removal/*'; may be repeated
     #[arg(long, value_name = "GLOB")]
     pub vector: Vec<String>,
@@ -156,6 +188,7 @@ impl Default for RunArguments {
     fn default() -> Self {
         Self {
             adapter: Vec::new(),
+            peers: PeerSource::default(),
             vector: Vec::new(),
             layer: Layers::Both,
             out: PathBuf::from("results"),
@@ -213,9 +246,11 @@ fn positive(text: &str) -> Result<f64, String> {
 pub(crate) struct ExplainArguments {
     /// The vector's id, such as integrity/reencrypt-undelivered
     pub vector: String,
-    /// The implementation (an adapter, or a rogue)
-    #[arg(long, value_name = "NAME")]
+    /// The implementation: an adapter or a rogue by name, a program's path, or a command line
+    #[arg(long, value_name = "ADAPTER")]
     pub adapter: String,
+    #[command(flatten)]
+    pub peers: PeerSource,
     /// Which layer: the library alone, with the shared policy, or both
     #[arg(long, value_enum, default_value_t = Layers::Both)]
     pub layer: Layers,
@@ -247,9 +282,11 @@ pub(crate) enum RogueFormat {
 pub(crate) struct VerifyRecordedArguments {
     /// A file or a directory of recorded vectors [default: those in the binary]
     pub path: Option<PathBuf>,
-    /// Only these implementations (see `e2esm list adapters`), or rogues; may be repeated
-    #[arg(long, value_name = "NAME")]
+    /// Only these: a name (see `e2esm list adapters`), a rogue, `all`, a program's path, or a command line; may be repeated
+    #[arg(long, value_name = "ADAPTER")]
     pub adapter: Vec<String>,
+    #[command(flatten)]
+    pub peers: PeerSource,
     /// Only vectors whose id matches, such as 'mls/removal/*'; may be repeated
     #[arg(long, value_name = "GLOB")]
     pub vector: Vec<String>,
@@ -264,7 +301,7 @@ pub(crate) struct VerifyRecordedArguments {
 pub(crate) struct RecordArguments {
     /// The scenario's id, such as removal/cannot-read-next
     pub scenario: String,
-    /// Whose bytes to record
+    /// Whose bytes to record: a built-in implementation
     #[arg(long, value_name = "NAME")]
     pub adapter: String,
     /// Which device's view: USER/DEVICE. It must be one that only receives
@@ -296,9 +333,11 @@ fn protocol(text: &str) -> Result<e2esm_adapter::Protocol, String> {
 pub(crate) struct MlsVectorsArguments {
     /// The folder with the working group's passive-client*.json
     pub directory: PathBuf,
-    /// Only these implementations (see `e2esm list adapters`); may be repeated
-    #[arg(long, value_name = "NAME")]
+    /// Only these: a name (see `e2esm list adapters`), `all`, a program's path, or a command line; may be repeated
+    #[arg(long, value_name = "ADAPTER")]
     pub adapter: Vec<String>,
+    #[command(flatten)]
+    pub peers: PeerSource,
     /// What to print
     #[arg(long, value_enum, default_value_t = RogueFormat::Table)]
     pub format: RogueFormat,
@@ -403,4 +442,62 @@ pub(crate) enum CacheAction {
         #[command(flatten)]
         cache: CacheArguments,
     },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum PeerAction {
+    /// Install peers: exact versions, into a directory of their own, nothing global
+    Install {
+        /// Which [default: all]
+        name: Vec<String>,
+        #[command(flatten)]
+        source: PeerSource,
+        /// Install again what is there
+        #[arg(long)]
+        force: bool,
+    },
+    /// What is there, what is missing, and what this machine lacks for it
+    List {
+        #[command(flatten)]
+        source: PeerSource,
+        /// What to print
+        #[arg(long, value_enum, default_value_t = RogueFormat::Table)]
+        format: RogueFormat,
+    },
+    /// Remove what was installed
+    Remove {
+        /// Which [default: all]
+        name: Vec<String>,
+        #[command(flatten)]
+        source: PeerSource,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ConformanceArguments {
+    /// A program's path, a command line, or an adapter's name
+    pub adapter: String,
+    #[command(flatten)]
+    pub peers: PeerSource,
+    /// What to print
+    #[arg(long, value_enum, default_value_t = RogueFormat::Table)]
+    pub format: RogueFormat,
+    #[command(flatten)]
+    pub limits: LimitArguments,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct NewAdapterArguments {
+    /// In which language
+    #[arg(long, value_enum)]
+    pub language: Language,
+    /// Where: a directory that does not exist yet, or an empty one
+    pub directory: PathBuf,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Language {
+    Python,
+    Node,
+    Rust,
 }

@@ -73,3 +73,14 @@ pub(crate) fn tell(story: &Story) {
         }
     }
 }
+
+/// Something turning on stderr while a step of unknown length runs, hidden where stderr is no terminal.
+pub(crate) fn spinner(what: &str) -> ProgressBar {
+    let spinner = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
+    if let Ok(style) = ProgressStyle::with_template("{spinner} {elapsed} {wide_msg}") {
+        spinner.set_style(style);
+    }
+    spinner.set_message(what.to_owned());
+    spinner.enable_steady_tick(Duration::from_millis(200));
+    spinner
+}

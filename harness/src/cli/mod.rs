@@ -26,7 +26,7 @@ pub(crate) fn main() -> ExitCode {
     let command = arguments.command.unwrap_or_else(|| Command::Run(RunArguments::default()));
     let result = match command {
         Command::Run(run) => commands::run::run(&run),
-        Command::List { what, vectors } => commands::list::list(what, &vectors),
+        Command::List { what, peers, vectors } => commands::list::list(what, &peers, &vectors),
         Command::Show { vector, vectors } => commands::list::show(&vector, &vectors),
         Command::Explain(explain) => commands::explain::explain(&explain),
         Command::Check { directory } => commands::check::check(&directory),
@@ -35,6 +35,9 @@ pub(crate) fn main() -> ExitCode {
         Command::MlsVectors(mls) => commands::mls_vectors::mls_vectors(&mls),
         Command::Split { collection, directory } => commands::collections::split(collection.as_deref(), &directory),
         Command::Combine { root, check } => commands::collections::combine(&root, check),
+        Command::Peers { action } => commands::peers::peers(&action),
+        Command::Conformance(conformance) => commands::conformance::conformance(&conformance),
+        Command::NewAdapter(new) => commands::new_adapter::new_adapter(new.language, &new.directory),
         Command::Rogues(rogues) => commands::rogues::rogues(&rogues),
         Command::Schema { directory } => commands::schema::schema(directory.as_deref()),
         Command::Completions { shell } => {
@@ -47,8 +50,10 @@ pub(crate) fn main() -> ExitCode {
         Command::Export(export) => commands::export::export(&export),
         Command::Cache { action } => commands::cache::cache(&action),
         Command::Worker(worker) => return serve(&worker),
+        Command::Keep { command } => return keep(&command),
         Command::BenchWorker { threads } => return serve_benches(threads),
     };
+    end_strays();
     match result {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
@@ -75,6 +80,40 @@ fn serve(arguments: &WorkerArguments) -> ExitCode {
         // The harness has gone: nobody is left to tell.
         Err(_) => ExitCode::from(UNEXPECTED),
     }
+}
+
+/// From now on a foreign program whose keeper is killed becomes this process's own child.
+fn adopt_strays() {
+    // Where that cannot be had, the keepers do without.
+    #[cfg(target_os = "linux")]
+    let _ = e2esm::keeper::adopt_strays();
+}
+
+/// Nothing that was started survives.
+fn end_strays() {
+    #[cfg(target_os = "linux")]
+    for name in e2esm::keeper::end_strays() {
+        eprintln!("e2esm: `{name}` had outlived its keeper, and was killed");
+    }
+}
+
+/// A foreign program's keeper.
+#[cfg(target_os = "linux")]
+fn keep(command: &[std::ffi::OsString]) -> ExitCode {
+    let Some((program, arguments)) = command.split_first() else { return ExitCode::from(MISUSE) };
+    match e2esm::keeper::keep(program, arguments) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("{}: {error}", program.to_string_lossy());
+            ExitCode::from(e2esm::keeper::NOT_STARTED)
+        }
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+fn keep(_command: &[std::ffi::OsString]) -> ExitCode {
+    eprintln!("e2esm keep: there are no subreapers on this system");
+    ExitCode::from(MISUSE)
 }
 
 /// A harness that was killed cannot end a worker that is busy: the worker looks for itself.

@@ -10,7 +10,7 @@ use e2esm_adapter::{
 };
 use e2esm_playback::{Draft, DraftError, Fault, Recorded};
 
-use crate::scenario::{Heard, Stop, Tape, tape};
+use crate::scenario::{Cast, Heard, Stop, Tape, tape};
 use crate::vector::{Check, Step, Vector};
 use crate::worker::{Failure, Launch, Limits};
 
@@ -119,7 +119,7 @@ pub fn record(
             return Err(NotRecorded::Unsupported(format!("`{}`: {because}", capability.label())));
         }
     }
-    let (observations, tape) = tape(vector, description, launch, limits, order.seed, device)?;
+    let (observations, tape) = tape(vector, &Cast::one(description, launch), limits, order.seed, device)?;
     match observations.stop {
         Some(Stop::Failed { failure, .. }) => return Err(NotRecorded::Failed(failure)),
         Some(Stop::Refused { step, reason, .. }) => return Err(NotRecorded::Stopped { step: step + 1, reason }),

@@ -17,7 +17,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::vector::{Polarity, Vector};
-use crate::worker::{Failure, Launch, Limits};
+use crate::worker::{Failure, Launch, Limits, Worker};
 
 pub use log::{Entry, Log};
 pub use tape::{Heard, Tape};
@@ -130,51 +130,80 @@ pub struct Observations {
     pub log: Log,
 }
 
+/// An implementation that plays in a scenario: who it says it is, and how to start it.
+#[derive(Clone, Copy, Debug)]
+pub struct Player<'a> {
+    /// Who it is.
+    pub description: &'a Description,
+    /// How to start it.
+    pub launch: &'a Launch,
+}
+
+/// Who plays whose devices: one implementation all of them, or several of one wire protocol.
+#[derive(Clone, Debug)]
+pub struct Cast<'a> {
+    players: Vec<Player<'a>>,
+    parts: BTreeMap<DeviceId, usize>,
+}
+
+impl<'a> Cast<'a> {
+    /// One implementation plays everybody.
+    pub fn one(description: &'a Description, launch: &'a Launch) -> Self {
+        Self { players: vec![Player { description, launch }], parts: BTreeMap::new() }
+    }
+
+    /// Two implementations play: the second one these devices, the first one all others. A thief's device is of the
+    /// implementation that it was stolen from.
+    pub fn two(players: [Player<'a>; 2], second: impl IntoIterator<Item = DeviceId>) -> Self {
+        Self { players: players.to_vec(), parts: second.into_iter().map(|device| (device, 1)).collect() }
+    }
+
+    /// The reason for which a capability is not there, if it is not.
+    fn lacks(&self, capability: Capability) -> Option<&str> {
+        self.players.iter().find_map(|player| player.description.unsupported.get(&capability)).map(String::as_str)
+    }
+
+    fn supports(&self, capability: Capability) -> bool {
+        self.lacks(capability).is_none()
+    }
+
+    fn place(&self, handle: &DeviceId) -> usize {
+        self.parts.get(handle).copied().unwrap_or(0)
+    }
+
+    fn start(&self, limits: Limits) -> Result<Vec<Worker>, Failure> {
+        self.players.iter().map(|player| Worker::start(player.launch, limits)).collect()
+    }
+}
+
 /// Plays one scenario at the library layer, and tapes what one of its devices is given.
 ///
 /// # Errors
 /// The process could not be started, or failed while devices were made.
 pub fn tape(
     vector: &Vector,
-    description: &Description,
-    launch: &Launch,
+    cast: &Cast<'_>,
     limits: Limits,
     seed: u64,
     device: &DeviceId,
 ) -> Result<(Observations, Tape), Failure> {
-    let mut world = world::World::new(vector, description, launch, Layer::Library, limits, seed)?;
+    let mut world = world::World::new(vector, cast, Layer::Library, limits, seed)?;
     world.tape = Some(Tape::new(device));
     let observations = world.play();
     Ok((observations, world.tape.unwrap_or_else(|| Tape::new(device))))
 }
 
 /// Plays one scenario.
-pub fn play(
-    vector: &Vector,
-    description: &Description,
-    launch: &Launch,
-    layer: Layer,
-    limits: Limits,
-    seed: u64,
-) -> Observations {
-    let missing: BTreeMap<_, _> = description.unsupported.iter().collect();
-    for capability in &vector.needs {
-        if let Some(because) = missing.get(capability) {
-            return Observations {
-                checks: Vec::new(),
-                stop: Some(Stop::Unsupported { capability: *capability, because: (*because).clone() }),
-                traffic: Traffic::default(),
-                log: Log::default(),
-            };
+pub fn play(vector: &Vector, cast: &Cast<'_>, layer: Layer, limits: Limits, seed: u64) -> Observations {
+    let stopped =
+        |stop| Observations { checks: Vec::new(), stop: Some(stop), traffic: Traffic::default(), log: Log::default() };
+    for capability in vector.implied_needs().into_iter().chain(vector.needs.iter().copied()) {
+        if let Some(because) = cast.lacks(capability) {
+            return stopped(Stop::Unsupported { capability, because: because.to_owned() });
         }
     }
-    match world::World::new(vector, description, launch, layer, limits, seed) {
+    match world::World::new(vector, cast, layer, limits, seed) {
         Ok(mut world) => world.play(),
-        Err(failure) => Observations {
-            checks: Vec::new(),
-            stop: Some(Stop::Failed { step: 0, failure }),
-            traffic: Traffic::default(),
-            log: Log::default(),
-        },
+        Err(failure) => stopped(Stop::Failed { step: 0, failure }),
     }
 }

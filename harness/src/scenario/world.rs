@@ -1,20 +1,20 @@
-//! The world of one scenario: devices in a worker process, their applications, and the network between them.
+//! The world of one scenario: devices in worker processes, their applications, and the network between them.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use e2esm_adapter::{
-    Address, Answer, Bundle, Bytes, Call, Capability, Change, Description, DeviceId, Error, ErrorClass, Fact, Forged,
-    Forgery, GroupId, Identity, KnownGroup, Message, Output, Packet, PacketKind, Stance,
+    Address, Answer, Bundle, Bytes, Call, Capability, Change, DeviceId, Error, ErrorClass, Fact, Forged, Forgery,
+    GroupId, Identity, KnownGroup, Message, Output, Packet, PacketKind, Stance,
 };
 
 use crate::policy::{App, Context};
 use crate::vector::{Alteration, Role, Step, Vector};
-use crate::worker::{Called, Failure, Launch, Limits, Worker};
+use crate::worker::{Called, Failure, Limits, Worker};
 
 use super::log::{Delivery, Entry, Log};
 use super::server::{Mail, Server};
 use super::tape::Tape;
-use super::{Layer, Observations, Stop};
+use super::{Cast, Layer, Observations, Stop};
 
 /// A device of the vector.
 pub(super) struct Seat {
@@ -63,10 +63,13 @@ pub(super) struct Membership {
 
 pub(super) struct World<'v> {
     pub vector: &'v Vector,
-    pub description: &'v Description,
+    cast: &'v Cast<'v>,
     pub layer: Layer,
     pub seed: u64,
-    worker: Worker,
+    /// One for each implementation of the cast.
+    workers: Vec<Worker>,
+    /// In which of them the devices are.
+    places: BTreeMap<DeviceId, usize>,
     pub seats: BTreeMap<DeviceId, Seat>,
     pub server: Server,
     pub log: Log,
@@ -85,18 +88,18 @@ pub(super) struct World<'v> {
 impl<'v> World<'v> {
     pub(super) fn new(
         vector: &'v Vector,
-        description: &'v Description,
-        launch: &Launch,
+        cast: &'v Cast<'v>,
         layer: Layer,
         limits: Limits,
         seed: u64,
     ) -> Result<Self, Failure> {
         let mut world = Self {
             vector,
-            description,
+            cast,
             layer,
             seed,
-            worker: Worker::start(launch, limits)?,
+            workers: cast.start(limits)?,
+            places: BTreeMap::new(),
             seats: BTreeMap::new(),
             server: Server::default(),
             log: Log::default(),
@@ -128,19 +131,21 @@ impl<'v> World<'v> {
 
     fn make_device(&mut self, handle: &DeviceId, id: &DeviceId, role: Role, lists: bool) -> Result<(), Failure> {
         let cannot = |error: Error| Failure::Nonsense { reason: format!("it cannot make a device: {error}") };
-        self.worker.device(handle, id)?.map_err(cannot)?;
+        let place = self.cast.place(handle);
+        self.places.insert(handle.clone(), place);
+        self.worker(handle)?.device(handle, id)?.map_err(cannot)?;
         self.take_seat(handle, id, role, lists)
     }
 
     /// Gives a device that the worker has just made its place here.
     fn take_seat(&mut self, handle: &DeviceId, id: &DeviceId, role: Role, lists: bool) -> Result<(), Failure> {
-        let identity = match self.worker.call(handle, Call::Identity {}, |_, _| Ok(true))?.result {
+        let identity = match self.worker(handle)?.call(handle, Call::Identity {}, |_, _| Ok(true))?.result {
             Ok(Answer::Identity(identity)) => identity,
             other => return Err(Failure::Nonsense { reason: format!("to `identity` it answered {other:?}") }),
         };
         let app = App::new(id, &identity, &self.vector.policy);
         let judges = self.layer == Layer::Policy && role == Role::Honest;
-        self.worker.stance(handle, if judges { Stance::Ask } else { Stance::Yes })?;
+        self.worker(handle)?.stance(handle, if judges { Stance::Ask } else { Stance::Yes })?;
         if lists {
             self.server.publish_list(app.device_list().clone());
         }
@@ -154,7 +159,10 @@ impl<'v> World<'v> {
     /// A thief's device, made from a copied state.
     pub(super) fn restore(&mut self, handle: &DeviceId, robbed: &DeviceId, state: Bytes) -> Result<(), Trouble> {
         let id = self.id(robbed);
-        self.worker.restore(handle, &id, state)?.map_err(|error| Trouble::Refused(handle.clone(), error))?;
+        // A state is only read by the implementation that wrote it.
+        let place = self.places.get(robbed).copied().unwrap_or_default();
+        self.places.insert(handle.clone(), place);
+        self.worker(handle)?.restore(handle, &id, state)?.map_err(|error| Trouble::Refused(handle.clone(), error))?;
         self.take_seat(handle, &id, Role::Outsider, false)?;
         // The application's state is on the same device: a thief gets it too.
         let app = self.seats.get(robbed).map(|seat| seat.app.clone());
@@ -194,8 +202,19 @@ impl<'v> World<'v> {
                 }
             }
         }
+        if stop.is_none() {
+            let last = vector.steps.len().saturating_sub(1);
+            let ended: Result<Vec<_>, _> = self.workers.drain(..).map(Worker::finish).collect();
+            stop = ended.err().map(|failure| Stop::Failed { step: last, failure });
+        }
         let log = std::mem::take(&mut self.log);
         Observations { checks, stop, traffic: self.server.traffic, log }
+    }
+
+    /// The process in which a device is.
+    fn worker(&mut self, handle: &DeviceId) -> Result<&mut Worker, Failure> {
+        let place = self.places.get(handle).copied().unwrap_or_default();
+        self.workers.get_mut(place).ok_or_else(|| unplaced(handle))
     }
 
     pub(super) fn id(&self, handle: &DeviceId) -> DeviceId {
@@ -203,7 +222,7 @@ impl<'v> World<'v> {
     }
 
     pub(super) fn supports(&self, capability: Capability) -> bool {
-        !self.description.unsupported.contains_key(&capability)
+        self.cast.supports(capability)
     }
 
     /// A call to a device, logged; questions are answered by its application.
@@ -251,8 +270,9 @@ impl<'v> World<'v> {
         // At the layer library, and for those who do not follow the policy, whatever is asked is affirmed.
         let judges = self.layer == Layer::Policy && seat.role == Role::Honest;
         let app = &mut seat.app;
-        self.worker
-            .call(handle, call, |_, fact: &Fact| Ok(!judges || app.decide(fact, &Context { packet, lists: &lists })))
+        let place = self.places.get(handle).copied().unwrap_or_default();
+        let worker = self.workers.get_mut(place).ok_or_else(|| unplaced(handle))?;
+        worker.call(handle, call, |_, fact: &Fact| Ok(!judges || app.decide(fact, &Context { packet, lists: &lists })))
     }
 
     fn note_events(&mut self, handle: &DeviceId, called: &Called) {
@@ -267,7 +287,7 @@ impl<'v> World<'v> {
             return Ok(());
         }
         for group in self.server.groups() {
-            let answer = self.worker.call(handle, Call::Roster { group: group.clone() }, |_, _| Ok(true))?;
+            let answer = self.worker(handle)?.call(handle, Call::Roster { group: group.clone() }, |_, _| Ok(true))?;
             if let (Ok(Answer::Roster(roster)), Some(seat)) = (answer.result, self.seats.get_mut(handle)) {
                 seat.app.note_roster(&group, &roster.members);
             }
@@ -310,7 +330,7 @@ impl<'v> World<'v> {
         if self.tape.as_ref().is_none_or(|tape| tape.device != *owner) {
             return Ok(());
         }
-        let keys = self.worker.call(owner, Call::StandardKeys {}, |_, _| Ok(true))?;
+        let keys = self.worker(owner)?.call(owner, Call::StandardKeys {}, |_, _| Ok(true))?;
         match (keys.result, &mut self.tape) {
             (Ok(Answer::Start(start)), Some(tape)) => {
                 tape.published(*start);
@@ -331,7 +351,7 @@ impl<'v> World<'v> {
         if self.tape.as_ref().is_none_or(|tape| tape.device != *to) {
             return Ok(());
         }
-        let transcript = self.worker.call(to, Call::Transcript {}, |_, _| Ok(true))?;
+        let transcript = self.worker(to)?.call(to, Call::Transcript {}, |_, _| Ok(true))?;
         let deliveries = match transcript.result {
             Ok(Answer::Deliveries(deliveries)) => Some(deliveries),
             _ => None,
@@ -570,6 +590,10 @@ impl<'v> World<'v> {
             seal: None,
         })
     }
+}
+
+fn unplaced(handle: &DeviceId) -> Failure {
+    Failure::Nonsense { reason: format!("the scenario has no process for {handle} at this point") }
 }
 
 /// An answer of the wrong kind.

@@ -11,7 +11,7 @@ mod validate;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use e2esm_adapter::{Capability, DeviceId, UserId};
+use e2esm_adapter::{Capability, DeviceId, GroupId, UserId};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -69,6 +69,31 @@ impl Vector {
                 _ => None,
             })
             .collect()
+    }
+
+    /// What every implementation must be able to do to play it, whatever it is about: have groups, and a third member where
+    /// there is one.
+    pub fn implied_needs(&self) -> Vec<Capability> {
+        let mut members: BTreeMap<&GroupId, BTreeSet<&DeviceId>> = BTreeMap::new();
+        let mut largest = 0;
+        for step in &self.steps {
+            let (group, by, who) = match step {
+                Step::CreateGroup { by, group, with, .. } => (group, by, with),
+                Step::Add { by, group, who, .. } => (group, by, who),
+                Step::Remove { group, who, .. } => {
+                    members.entry(group).or_default().retain(|member| !who.contains(member));
+                    continue;
+                }
+                _ => continue,
+            };
+            let members = members.entry(group).or_default();
+            members.insert(by);
+            members.extend(who);
+            largest = largest.max(members.len());
+        }
+        let mut needs = vec![Capability::Groups];
+        needs.extend((largest > 2).then_some(Capability::ThirdMember));
+        needs
     }
 
     /// The checks, each with the index of its step.

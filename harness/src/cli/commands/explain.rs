@@ -1,6 +1,6 @@
 //! `e2esm explain`
 
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Result, anyhow};
 use e2esm::probe::probe;
 use e2esm::report::story::{self, Mood};
 use e2esm::suite::{Target, observe};
@@ -22,7 +22,7 @@ pub(crate) fn explain(arguments: &ExplainArguments) -> Result<u8> {
     } else if e2esm::rogues::all().iter().any(|rogue| rogue.name == arguments.adapter) {
         Target::rogue(super::program()?, &arguments.adapter)
     } else {
-        bail!("there is no implementation `{}`: see `e2esm list adapters` and `e2esm list rogues`", arguments.adapter);
+        super::target(&arguments.adapter, &arguments.peers, &arguments.limits)?
     };
     let description = Worker::start(&target.launch, settings.limits)
         .and_then(|mut worker| probe(&mut worker))

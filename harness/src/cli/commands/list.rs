@@ -3,10 +3,10 @@
 use anyhow::{Context, Result};
 use e2esm::report::story;
 
-use crate::cli::args::{Listed, VectorSource};
+use crate::cli::args::{Listed, PeerSource, VectorSource};
 use crate::cli::{AS_EXPECTED, console};
 
-pub(crate) fn list(what: Listed, source: &VectorSource) -> Result<u8> {
+pub(crate) fn list(what: Listed, peers: &PeerSource, source: &VectorSource) -> Result<u8> {
     match what {
         Listed::Vectors => {
             for vector in super::vectors(source)?.vectors {
@@ -31,6 +31,10 @@ pub(crate) fn list(what: Listed, source: &VectorSource) -> Result<u8> {
                 for (capability, because) in &about.unsupported {
                     console::say(format_args!("    unsupported {}: {because}", capability.label()));
                 }
+            }
+            for peer in super::peers(peers)? {
+                let state = e2esm::peers::install::state(&peer)?;
+                console::say(format_args!("{:<20} {} ({})", peer.name, peer.about, state.label()));
             }
         }
         Listed::Rogues => {

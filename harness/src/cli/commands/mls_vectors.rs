@@ -26,7 +26,7 @@ struct Tally {
 
 pub(crate) fn mls_vectors(arguments: &MlsVectorsArguments) -> Result<u8> {
     let cases = working_group::cases(&arguments.directory)?;
-    let mut targets = super::targets(&arguments.adapter)?;
+    let mut targets = super::targets(&arguments.adapter, &arguments.peers, &arguments.limits)?;
     if arguments.adapter.is_empty() {
         targets.retain(|target| {
             let adapter = e2esm::registry::find(&target.name);

@@ -5,26 +5,30 @@ pub(crate) mod cache;
 pub(crate) mod check;
 pub(crate) mod collections;
 pub(crate) mod compare;
+pub(crate) mod conformance;
 pub(crate) mod costs;
 pub(crate) mod explain;
 pub(crate) mod export;
 pub(crate) mod list;
 pub(crate) mod mls_vectors;
+pub(crate) mod new_adapter;
+pub(crate) mod peers;
 pub(crate) mod record;
 pub(crate) mod rogues;
 pub(crate) mod run;
 pub(crate) mod schema;
 pub(crate) mod verify_recorded;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
+use e2esm::peers::{Peer, install};
 use e2esm::scenario::Layer;
-use e2esm::suite::{Settings, Target};
+use e2esm::suite::{PATIENCE, Settings, Target};
 use e2esm::vector::load::{VectorSet, directory, embedded};
-use e2esm::worker::Limits;
+use e2esm::worker::{Launch, Limits, Worker};
 
-use super::args::{Layers, LimitArguments, VectorSource};
+use super::args::{Layers, LimitArguments, PeerSource, VectorSource};
 
 /// The vectors that were asked for.
 pub(crate) fn vectors(source: &VectorSource) -> Result<VectorSet> {
@@ -59,6 +63,7 @@ pub(crate) fn settings(limits: &LimitArguments, layers: Layers) -> Settings {
             memory_bytes: limits.memory << 20,
         },
         seed: limits.seed,
+        patience: PATIENCE,
         jobs: match limits.jobs {
             Some(jobs) => usize::from(jobs),
             None => std::thread::available_parallelism().map_or(1, usize::from),
@@ -71,18 +76,141 @@ pub(crate) fn program() -> Result<PathBuf> {
     std::env::current_exe().context("finding this program, to start workers with it")
 }
 
-/// The built-in implementations of these names; all if none is named.
-pub(crate) fn targets(names: &[String]) -> Result<Vec<Target>> {
+/// The implementations that were asked for; the built-in ones if none was.
+///
+/// Each is the name of a built-in one or of a peer, `all`, the path of a program (with a slash) or a command line (with a
+/// blank).
+pub(crate) fn targets(asked: &[String], source: &PeerSource, limits: &LimitArguments) -> Result<Vec<Target>> {
     let program = program()?;
-    let known: Vec<String> = e2esm::registry::built_in().iter().map(|adapter| adapter.describe().name).collect();
-    for name in names {
-        if !known.contains(name) {
-            bail!("there is no implementation `{name}`: expected one of {}", known.join(", "));
+    super::adopt_strays();
+    let built_in: Vec<String> = e2esm::registry::built_in().iter().map(|adapter| adapter.describe().name).collect();
+    let target = |name: &String| Target::built_in(program.clone(), name);
+    if asked.is_empty() {
+        return Ok(built_in.iter().map(target).collect());
+    }
+    let peers = peers(source)?;
+    let mut targets: Vec<Target> = Vec::new();
+    for text in asked {
+        let found = if built_in.contains(text) {
+            vec![target(text)]
+        } else if text == "all" {
+            let mut all: Vec<_> = built_in.iter().map(target).collect();
+            all.extend(installed(&peers, &program)?);
+            all
+        } else if let Some(peer) = peers.iter().find(|peer| peer.name == *text) {
+            if !install::state(peer)?.runs() {
+                bail!("`{text}` is not installed, or is not current: `e2esm peers install {}`", peer.installed_as);
+            }
+            vec![peer.target(&program)]
+        } else if text.contains(std::path::MAIN_SEPARATOR) || text.contains(char::is_whitespace) {
+            let taken: Vec<_> = built_in.iter().chain(peers.iter().map(|peer| &peer.name)).collect();
+            vec![foreign(text, &program, &taken, settings(limits, Layers::Library).limits)?]
+        } else {
+            let known: Vec<_> = built_in.iter().chain(peers.iter().map(|peer| &peer.name)).cloned().collect();
+            bail!(
+                "there is no implementation `{text}`: expected one of {}, or `all`, or a program as ./PATH or 'COMMAND LINE'",
+                known.join(", ")
+            );
+        };
+        for target in found {
+            if !targets.iter().any(|known| known.name == target.name) {
+                targets.push(target);
+            }
         }
     }
-    Ok(known
-        .iter()
-        .filter(|name| names.is_empty() || names.contains(name))
-        .map(|name| Target::built_in(program.clone(), name))
-        .collect())
+    Ok(targets)
+}
+
+/// The one implementation that was asked for.
+pub(crate) fn target(asked: &str, source: &PeerSource, limits: &LimitArguments) -> Result<Target> {
+    let mut found = targets(&[asked.to_owned()], source, limits)?;
+    match (found.pop(), found.is_empty()) {
+        (Some(target), true) => Ok(target),
+        _ => bail!("expected one implementation, not `{asked}`"),
+    }
+}
+
+/// The adapters that are programs of their own: the suite's peers, and those of the user's own file.
+pub(crate) fn peers(source: &PeerSource) -> Result<Vec<Peer>> {
+    let root = source.root.clone().unwrap_or_else(e2esm::peers::default_root);
+    let mut all = Vec::new();
+    let own = e2esm::peers::own_manifest();
+    if own.is_file() {
+        all.extend(e2esm::peers::read(&own, &root)?);
+    }
+    let here = PathBuf::from(e2esm::peers::FILE);
+    let user = source.adapters.clone().or_else(|| here.is_file().then_some(here));
+    if let Some(path) = user {
+        for peer in e2esm::peers::read(&path, &root)? {
+            let taken = all.iter().any(|known: &Peer| known.name == peer.name || known.into == peer.into);
+            if taken || peer.name == "all" || e2esm::registry::find(&peer.name).is_some() {
+                bail!("{}: adapter.{}: the name is taken, see `e2esm list adapters`", path.display(), peer.name);
+            }
+            all.push(peer);
+        }
+    }
+    Ok(all)
+}
+
+/// Those that can be run; the others are named on stderr.
+fn installed(peers: &[Peer], program: &Path) -> Result<Vec<Target>> {
+    let mut targets = Vec::new();
+    let mut absent = Vec::new();
+    for peer in peers {
+        if install::state(peer)?.runs() {
+            targets.push(peer.target(program));
+        } else {
+            absent.push(peer.name.as_str());
+        }
+    }
+    if !absent.is_empty() {
+        eprintln!("e2esm: not installed, and left out: {} (`e2esm peers install`)", absent.join(", "));
+    }
+    Ok(targets)
+}
+
+/// A program that is not of this project, by the name that it gives itself.
+fn foreign(text: &str, keeper: &Path, taken: &[&String], limits: Limits) -> Result<Target> {
+    let whole = PathBuf::from(text);
+    let parts = if whole.is_file() {
+        vec![text.to_owned()]
+    } else {
+        shlex::split(text).with_context(|| format!("`{text}`: a quotation mark without its partner"))?
+    };
+    let Some((program, arguments)) = parts.split_first() else { bail!("`{text}`: no program") };
+    // What has a slash is looked for from here, whatever directory it is started in.
+    let program = PathBuf::from(program);
+    let program = if program.components().count() > 1 { std::path::absolute(program)? } else { program };
+    let launch = Launch {
+        program: program.clone(),
+        arguments: arguments.to_vec(),
+        keeper: Some(keeper.to_owned()),
+        ..Launch::default()
+    };
+    let said = Worker::start(&launch, limits).and_then(|mut worker| worker.hello());
+    let name = match said {
+        Ok(description) => {
+            let name = description.name;
+            if !e2esm::peers::is_name(&name) {
+                bail!(
+                    "`{text}` calls itself `{name}`: expected a name of a-z, 0-9, `-`, `_` and `.`, as it becomes a file's"
+                );
+            }
+            if taken.iter().any(|known| **known == name) {
+                bail!("`{text}` calls itself `{name}`, and so does another implementation: it needs a name of its own");
+            }
+            name
+        }
+        // Its rows will say what is wrong with it.
+        Err(_) => named_after(&program, arguments),
+    };
+    Ok(Target { name, launch })
+}
+
+/// A name for a program that does not say one: after the last part of its command line that is a file.
+fn named_after(program: &Path, arguments: &[String]) -> String {
+    let script = arguments.iter().rev().map(Path::new).find(|argument| argument.is_file());
+    let stem = script.unwrap_or(program).file_stem().unwrap_or_default().to_string_lossy().to_lowercase();
+    let name: String = stem.chars().filter(|letter| e2esm::peers::is_name(&letter.to_string())).take(64).collect();
+    if name.is_empty() { "adapter".to_owned() } else { name }
 }

@@ -28,7 +28,7 @@ pub(crate) fn run(arguments: &RunArguments) -> Result<u8> {
     if chosen.is_empty() {
         bail!("no vector matches {}: see `e2esm list vectors`", arguments.vector.join(", "));
     }
-    let targets = super::targets(&arguments.adapter)?;
+    let targets = super::targets(&arguments.adapter, &arguments.peers, &arguments.limits)?;
     let settings = super::settings(&arguments.limits, arguments.layer);
     let divergences = Divergences::checked_in().context("harness/divergences.json")?;
     // Before the work, not after it: can anything be written there?

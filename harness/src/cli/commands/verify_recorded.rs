@@ -38,7 +38,7 @@ pub(crate) fn verify(arguments: &VerifyRecordedArguments) -> Result<u8> {
     if vectors.is_empty() {
         bail!("no recorded vector matches {}", arguments.vector.join(", "));
     }
-    let targets = targets(&arguments.adapter)?;
+    let targets = targets(arguments)?;
     let settings = super::settings(&arguments.limits, Layers::Library);
     let start = Instant::now();
     let bar = console::progress(targets.len() * vectors.len(), "playing recorded vectors");
@@ -65,12 +65,16 @@ pub(crate) fn verify(arguments: &VerifyRecordedArguments) -> Result<u8> {
     Ok(if wrong == 0 { AS_EXPECTED } else { UNEXPECTED })
 }
 
-/// Built-in implementations and rogues of these names; all built-in ones if none is named.
-fn targets(names: &[String]) -> Result<Vec<Target>> {
+/// Implementations and rogues that were asked for; all built-in implementations if none was.
+fn targets(arguments: &VerifyRecordedArguments) -> Result<Vec<Target>> {
+    let names = &arguments.adapter;
     let program = super::program()?;
     let rogues: Vec<_> = e2esm::rogues::passive().into_iter().map(|rogue| rogue.name).collect();
-    let (flawed, built_in): (Vec<_>, Vec<_>) = names.iter().cloned().partition(|name| rogues.contains(&name.as_str()));
-    let mut targets = if built_in.is_empty() && !flawed.is_empty() { Vec::new() } else { super::targets(&built_in)? };
+    let (flawed, others): (Vec<_>, Vec<_>) = names.iter().cloned().partition(|name| rogues.contains(&name.as_str()));
+    let mut targets = match others.is_empty() && !flawed.is_empty() {
+        true => Vec::new(),
+        false => super::targets(&others, &arguments.peers, &arguments.limits)?,
+    };
     targets.extend(flawed.iter().map(|name| Target::rogue(program.clone(), name)));
     Ok(targets)
 }

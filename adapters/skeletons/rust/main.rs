@@ -1,0 +1,78 @@
+//! An adapter's skeleton: it runs, and honestly says `unsupported` to everything that it does not do yet.
+//!
+//! Write the methods of `Device` over your library; those that are not written are `unsupported` by themselves, and the
+//! description has to say so with a reason. `adapters/README.md` of the suite is the guide, and
+//! `adapters/api/examples/minimal.rs` a small adapter that is whole.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::{BufReader, stdin, stdout};
+
+use e2esm_adapter::{
+    Adapter, Bytes, Capability, Description, Device, DeviceId, Error, GroupId, Identity, Notebook, Roster, serve_stdio,
+};
+
+/// Why a capability is missing; `None` for one that is there. A new one does not compile without an answer.
+fn missing(capability: Capability) -> Option<&'static str> {
+    match capability {
+        Capability::Groups => Some("not written yet: create_group, change, wants, send and receive come first"),
+        _ => Some("not written yet"),
+    }
+}
+
+struct MyAdapter;
+
+impl Adapter for MyAdapter {
+    fn describe(&self) -> Description {
+        Description {
+            // Unique: of a-z, 0-9, - and _.
+            name: "my-adapter".to_owned(),
+            implementation: "my library".to_owned(),
+            // Of the library, exactly.
+            version: "0.0.0".to_owned(),
+            protocol: "none yet".to_owned(),
+            cipher_suite: "none yet".to_owned(),
+            crypto_provider: "none yet".to_owned(),
+            // Each setting that bears on an outcome, name to value.
+            configuration: BTreeMap::new(),
+            // Whether the library itself has groups.
+            group_object: false,
+            recorded: BTreeSet::new(),
+            unsupported: Capability::ALL
+                .into_iter()
+                .filter_map(|capability| Some((capability, missing(capability)?.to_owned())))
+                .collect(),
+        }
+    }
+
+    fn device(&self, id: &DeviceId) -> Result<Box<dyn Device>, Error> {
+        // Your library's key pair goes here. These bytes are as unlike for two devices as a counter makes them.
+        Ok(Box::new(MyDevice { notebook: Notebook::new(), key: Bytes(id.to_string().into_bytes()), groups: BTreeMap::new() }))
+    }
+}
+
+/// One user's one client. Nothing is shared between devices.
+struct MyDevice {
+    notebook: Notebook,
+    key: Bytes,
+    groups: BTreeMap<GroupId, BTreeSet<DeviceId>>,
+}
+
+impl Device for MyDevice {
+    fn notebook(&self) -> &Notebook {
+        &self.notebook
+    }
+
+    /// With one key only, account key and device key are equal and the voucher is empty.
+    fn identity(&mut self) -> Result<Identity, Error> {
+        Ok(Identity { account_key: self.key.clone(), device_key: self.key.clone(), voucher: Bytes::default() })
+    }
+
+    fn roster(&mut self, group: &GroupId) -> Result<Roster, Error> {
+        let members = self.groups.get(group).ok_or_else(|| Error::bad_request(format!("no group {}", group.0)))?;
+        Ok(Roster { members: members.iter().cloned().collect(), authenticated: false })
+    }
+}
+
+fn main() -> std::io::Result<()> {
+    serve_stdio(&MyAdapter, BufReader::new(stdin().lock()), stdout().lock())
+}
