@@ -152,6 +152,13 @@ impl Matrix {
                 }
                 continue;
             }
+            let scored = column.rows.iter().any(|row| matches!(row.verdict, Verdict::Pass | Verdict::Graded));
+            if rogue.name == "shrug" {
+                if scored {
+                    findings.missed_flaws.push("`shrug` scores without doing anything".to_owned());
+                }
+                continue;
+            }
             if caught_by.is_empty() {
                 findings.missed_flaws.push(format!("`{}` ({}) is caught by nothing", rogue.name, rogue.what));
             }
@@ -160,10 +167,6 @@ impl Matrix {
                 if present && !caught_by.contains(*required) {
                     findings.missed_flaws.push(format!("`{}` is not caught by {required}", rogue.name));
                 }
-            }
-            let scored = column.rows.iter().any(|row| matches!(row.verdict, Verdict::Pass | Verdict::Graded));
-            if rogue.name == "shrug" && scored {
-                findings.missed_flaws.push("`shrug` scores without doing anything".to_owned());
             }
             caught_anywhere.extend(caught_by);
         }

@@ -1,6 +1,8 @@
 //! Implementations that take a decision themselves which was their application's: always "yes", without a word.
 
-use e2esm_adapter::{Answer, Call, Device, Error, Event, Fact, FactKind, PacketKind};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use e2esm_adapter::{Answer, Call, Device, DeviceId, Error, Event, Fact, FactKind, PacketKind};
 
 use crate::Rogue;
 use crate::device::Flaw;
@@ -12,6 +14,42 @@ impl Flaw for NeverAsks {
     fn start(&mut self, inner: &mut dyn Device) {
         let kinds = self.0;
         inner.notebook().never_ask(Box::new(move |fact: &Fact| kinds.contains(&fact.kind()).then_some(true)));
+    }
+}
+
+/// Takes an addition on its label: one that is said to be its own, or one that is said to be another's.
+struct TrustsLabel {
+    own: bool,
+    /// Who this device is, once it has made a packet.
+    me: Arc<Mutex<Option<DeviceId>>>,
+}
+
+impl TrustsLabel {
+    fn of(own: bool) -> Self {
+        Self { own, me: Arc::default() }
+    }
+}
+
+impl Flaw for TrustsLabel {
+    fn start(&mut self, inner: &mut dyn Device) {
+        let (own, me) = (self.own, self.me.clone());
+        inner.notebook().never_ask(Box::new(move |fact: &Fact| match fact {
+            Fact::Add { by, .. } => {
+                let me = me.lock().unwrap_or_else(PoisonError::into_inner);
+                ((me.as_ref() == Some(by)) == own).then_some(true)
+            }
+            _ => None,
+        }));
+    }
+
+    fn call(&mut self, inner: &mut dyn Device, call: &Call) -> Result<Answer, Error> {
+        let answer = inner.call(call);
+        if let Ok(Answer::Output(output)) = &answer
+            && let Some(packet) = output.packets.first()
+        {
+            *self.me.lock().unwrap_or_else(PoisonError::into_inner) = Some(packet.from.clone());
+        }
+        answer
     }
 }
 
@@ -64,6 +102,26 @@ pub(crate) const ROGUES: &[Rogue] = &[
         caught_by: &["participation/ghost-server-inject"],
         only: &[],
         make: || Box::new(NeverAsks(&[FactKind::Add])),
+    },
+    Rogue {
+        name: "trusts-own-label",
+        base: "vodozemac",
+        what: "takes an addition that is labelled as its own, whether it made one or not",
+        precedent: "class: an echo of one's own change, known by its label alone",
+        sound: false,
+        caught_by: &["participation/ghost-server-inject"],
+        only: &[],
+        make: || Box::new(TrustsLabel::of(true)),
+    },
+    Rogue {
+        name: "trusts-others-labels",
+        base: "vodozemac",
+        what: "takes an addition that is labelled as another member's",
+        precedent: "Rösler, Mainka, Schwenk: More is Less (2018): unauthenticated group management",
+        sound: false,
+        caught_by: &["participation/ghost-server-inject"],
+        only: &[],
+        make: || Box::new(TrustsLabel::of(false)),
     },
     Rogue {
         name: "ghost-joiner",

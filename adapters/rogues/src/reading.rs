@@ -127,7 +127,8 @@ pub(crate) const ROGUES: &[Rogue] = &[
         what: "declares everything unsupported",
         precedent: "class: an implementation that is never tested",
         sound: false,
-        caught_by: &["authentication/roundtrip"],
+        // No row fails: what counts is that none is a pass, which `harness/src/rogues.rs` looks at.
+        caught_by: &[],
         only: &[],
         make: || Box::new(Shrug),
     },
