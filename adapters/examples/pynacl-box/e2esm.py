@@ -1,0 +1,1 @@
+../../skeletons/python/e2esm.py
