@@ -123,6 +123,17 @@ pub fn vouched(device: &DeviceId, identity: &Identity) -> bool {
     key.verify(&statement(device, identity.device_key.as_ref()), &signature).is_ok()
 }
 
+/// What stands before a credential's content where a group has members whose library takes nothing for an identity but
+/// Wire's client ids, `UUID:HEX@DOMAIN` (core-crypto 10.3.0, `crypto/src/mls/session/id.rs:84`): the content is the domain.
+/// It says nothing, and so it is the same for everybody.
+const CLIENT_ID: &[u8] = b"00000000-0000-4000-8000-000000000000:0@";
+
+/// The content of a credential in an MLS basic credential's identity: all of it, or what follows [`Credential::to_client_id`]'s
+/// prefix. For those who want the name alone; [`Credential::from_bytes`] reads both.
+pub fn content(identity: &[u8]) -> &[u8] {
+    identity.strip_prefix(CLIENT_ID).unwrap_or(identity)
+}
+
 /// A credential's content: who this is and the vouching, as the bytes of an MLS basic credential's identity.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -153,12 +164,20 @@ impl Credential {
         serde_json::to_vec(self).map_err(Error::internal)
     }
 
-    /// Reads such bytes.
+    /// The same as the domain of a client id, for groups with members that take nothing else.
+    ///
+    /// # Errors
+    /// `Internal`; never in practice.
+    pub fn to_client_id(&self) -> Result<Vec<u8>, Error> {
+        Ok([CLIENT_ID, &self.to_bytes()?].concat())
+    }
+
+    /// Reads such bytes, in either form.
     ///
     /// # Errors
     /// `BadRequest` for anything else.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, Error> {
-        serde_json::from_slice(bytes)
+        serde_json::from_slice(content(bytes))
             .map_err(|error| Error::bad_request(format!("not a credential of this suite: {error}")))
     }
 
@@ -198,6 +217,20 @@ mod tests {
         assert!(vouched(&bob, &account(1)));
         assert_eq!(account(1), account(1));
         assert_ne!(account(1).account_key, account(2).account_key);
+    }
+
+    #[test]
+    fn a_credential_is_read_in_either_form() {
+        let credential = Credential::of(&Account::new(&DeviceId::new("bob", "phone"), b"phone key"));
+        let (plain, client_id) = (credential.to_bytes().expect("JSON"), credential.to_client_id().expect("JSON"));
+        assert_eq!(client_id, [b"00000000-0000-4000-8000-000000000000:0@", plain.as_slice()].concat());
+        assert_eq!(content(&client_id), plain);
+        for bytes in [&plain, &client_id] {
+            assert_eq!(Credential::from_bytes(bytes).expect("it was written so"), credential);
+        }
+        for prefix in ["0:0@", "@", "00000000-0000-4000-8000-000000000000:0@00000000-0000-4000-8000-000000000000:0@"] {
+            Credential::from_bytes(&[prefix.as_bytes(), &plain].concat()).expect_err(prefix);
+        }
     }
 
     fn own_request(device: &DeviceId) -> LinkRequest {

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use e2esm_adapter::{Adapter, Capability, Description, Device, DeviceId, Error, Passive, Protocol, Start};
 use mls_rs::{CipherSuite, CryptoProvider};
 
+use crate::client::Company;
 use crate::device::MlsRsDevice;
 use crate::passive::MlsRsPassive;
 use crate::state::State;
@@ -15,11 +16,17 @@ pub(crate) struct MlsRs<P> {
     crypto: &'static str,
     provider: P,
     suite: CipherSuite,
+    company: Company,
 }
 
 impl<P> MlsRs<P> {
     pub(crate) fn new(name: &'static str, crypto: &'static str, provider: P, suite: CipherSuite) -> Self {
-        Self { name, crypto, provider, suite }
+        Self { name, crypto, provider, suite, company: Company::Own }
+    }
+
+    /// The same in other company.
+    pub(crate) fn among(self, company: Company) -> Self {
+        Self { company, ..self }
     }
 }
 
@@ -28,9 +35,13 @@ where
     P: CryptoProvider + Clone + 'static,
 {
     fn describe(&self) -> Description {
-        let configuration = [
+        let credential = match self.company {
+            Company::Own => "basic, a JSON credential with a voucher by the user's account key",
+            Company::Mixed => "basic, a client id with a JSON credential as its domain",
+        };
+        let usual = [
             ("application messages", "PrivateMessage, padded by the library's default step function"),
-            ("credential", "basic, a JSON credential with a voucher by the user's account key"),
+            ("credential", credential),
             ("epoch retention", "the in-memory storage's default: 3 earlier epochs"),
             ("handshake messages", "PublicMessage (the library's default)"),
             ("key package lifetime", "without a practical end"),
@@ -38,6 +49,12 @@ where
             ("update path", "the library's default, forced only by a refresh"),
             ("welcome", "one message for all new members (the library's default)"),
         ];
+        let mixed = [
+            ("capabilities", "X.509 credentials are listed beside basic ones"),
+            ("fingerprint", "MLS-Exporter(\"exporter\", \"\", 32) instead of the epoch authenticator"),
+        ];
+        let mixed = mixed.into_iter().filter(|_| self.company == Company::Mixed);
+        let configuration = usual.into_iter().chain(mixed);
         let unsupported = [
             (Capability::KeyDistribution, "MLS derives every sender's keys from the group's secret: no key travels"),
             (Capability::PairwiseSessions, "MLS has no pairwise sessions: a Welcome opens a group"),
@@ -62,7 +79,7 @@ where
                 other => format!("{other:?}"),
             },
             crypto_provider: self.crypto.to_owned(),
-            configuration: configuration.map(|(name, value)| (name.to_owned(), value.to_owned())).into(),
+            configuration: configuration.map(|(name, value)| (name.to_owned(), value.to_owned())).collect(),
             group_object: true,
             recorded: BTreeSet::from([Protocol::Mls]),
             unsupported: BTreeMap::from(unsupported.map(|(capability, reason)| (capability, reason.to_owned()))),
@@ -70,15 +87,15 @@ where
     }
 
     fn device(&self, id: &DeviceId) -> Result<Box<dyn Device>, Error> {
-        Ok(Box::new(MlsRsDevice::new(&self.provider, self.suite, id)?))
+        Ok(Box::new(MlsRsDevice::new(&self.provider, self.suite, self.company, id)?))
     }
 
     fn restore(&self, id: &DeviceId, state: &[u8]) -> Result<Box<dyn Device>, Error> {
-        Ok(Box::new(MlsRsDevice::restore(&self.provider, self.suite, id, State::from_export(state)?)?))
+        Ok(Box::new(MlsRsDevice::restore(&self.provider, self.suite, self.company, id, State::from_export(state)?)?))
     }
 
     fn load(&self, id: &DeviceId, store: &[u8]) -> Result<Box<dyn Device>, Error> {
-        Ok(Box::new(MlsRsDevice::restore(&self.provider, self.suite, id, State::from_store(store)?)?))
+        Ok(Box::new(MlsRsDevice::restore(&self.provider, self.suite, self.company, id, State::from_store(store)?)?))
     }
 
     fn passive(&self, start: &Start) -> Result<Box<dyn Passive>, Error> {

@@ -29,6 +29,16 @@ pub(crate) type Group<P> = mls_rs::Group<Settings<P>>;
 /// The suite's operations, with the lever of the device's faults in between.
 pub(crate) type Suite<P> = BentSuite<<P as CryptoProvider>::CipherSuiteProvider>;
 
+/// Whose devices a device shares its groups with.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Company {
+    /// Those of this adapter.
+    #[default]
+    Own,
+    /// Those of other implementations of MLS. README.md says what each of them takes.
+    Mixed,
+}
+
 /// When leaves begin to be valid, and when they are made as far as the library is told: it takes the present otherwise,
 /// and clocks differ.
 pub(crate) fn beginning() -> MlsTime {
@@ -66,6 +76,7 @@ pub(crate) struct Stores {
 /// A client for `device`, whose questions go to `counsel`.
 pub(crate) fn client<P>(
     provider: &BentProvider<P>,
+    company: Company,
     counsel: &Counsel,
     device: &DeviceId,
     account: &Account,
@@ -75,15 +86,19 @@ pub(crate) fn client<P>(
 where
     P: CryptoProvider + Clone,
 {
-    let credential = BasicCredential::new(Credential::of(account).to_bytes()?).into_credential();
-    let identity = SigningIdentity::new(credential, keys.public.clone());
+    let credential = Credential::of(account);
+    let content = match company {
+        Company::Own => credential.to_bytes()?,
+        Company::Mixed => credential.to_client_id()?,
+    };
+    let identity = SigningIdentity::new(BasicCredential::new(content).into_credential(), keys.public.clone());
     Ok(Client::builder()
         .key_package_repo(stores.key_packages.clone())
         .group_state_storage(stores.groups.clone())
         .key_package_lifetime(LIFETIME)
         .crypto_provider(provider.clone())
         .mls_rules(Rules::new(counsel))
-        .identity_provider(Judge::new(counsel, device, &keys.public))
+        .identity_provider(Judge::new(company, counsel, device, &keys.public))
         .signing_identity(identity, keys.secret.clone(), provider.suite())
         .build())
 }

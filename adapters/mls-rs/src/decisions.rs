@@ -6,7 +6,7 @@ use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use e2esm_account::Credential;
+use e2esm_account::{Credential, content};
 use e2esm_adapter::{DecisionPoint, DeviceId, Error, ErrorClass, Fact, GroupId, Notebook};
 use mls_rs::crypto::SignaturePublicKey;
 use mls_rs::error::IntoAnyError;
@@ -17,6 +17,8 @@ use mls_rs::mls_rules::{CommitDirection, CommitOptions, CommitSource, Encryption
 use mls_rs::time::MlsTime;
 use mls_rs::{ExtensionList, IdentityProvider, MlsRules};
 use mls_rs_core::identity::MemberValidationContext;
+
+use crate::client::Company;
 
 const VALIDATE_MEMBER: DecisionPoint = DecisionPoint::library("IdentityProvider::validate_member");
 const VALIDATE_EXTERNAL_SENDER: DecisionPoint = DecisionPoint::library("IdentityProvider::validate_external_sender");
@@ -106,7 +108,7 @@ fn shown(identity: &SigningIdentity) -> Result<Credential, Verdict> {
 /// Anything that does not begin so is read as a whole.
 fn shown_name(identity: &SigningIdentity) -> Result<Vec<u8>, Verdict> {
     let basic = identity.credential.as_basic();
-    let name = basic.and_then(|basic| basic.identifier().strip_prefix(br#"{"device":""#)).and_then(|rest| {
+    let name = basic.and_then(|basic| content(basic.identifier()).strip_prefix(br#"{"device":""#)).and_then(|rest| {
         let end = rest.iter().position(|byte| matches!(byte, b'"' | b'\\'))?;
         (rest[end] == b'"').then(|| rest[..end].to_vec())
     });
@@ -131,14 +133,15 @@ pub(crate) fn group_name(id: &[u8]) -> GroupId {
 /// one group.
 #[derive(Clone)]
 pub(crate) struct Judge {
+    company: Company,
     counsel: Counsel,
     device: DeviceId,
     device_key: SignaturePublicKey,
 }
 
 impl Judge {
-    pub(crate) fn new(counsel: &Counsel, device: &DeviceId, device_key: &SignaturePublicKey) -> Self {
-        Self { counsel: counsel.clone(), device: device.clone(), device_key: device_key.clone() }
+    pub(crate) fn new(company: Company, counsel: &Counsel, device: &DeviceId, device_key: &SignaturePublicKey) -> Self {
+        Self { company, counsel: counsel.clone(), device: device.clone(), device_key: device_key.clone() }
     }
 
     /// Asks about a credential, unless it is this device's own.
@@ -207,7 +210,11 @@ impl IdentityProvider for Judge {
     }
 
     fn supported_types(&self) -> Vec<CredentialType> {
-        vec![CredentialType::BASIC]
+        match self.company {
+            Company::Own => vec![CredentialType::BASIC],
+            // It never shows an X.509 credential, and reads none: a group may require that leaves list it.
+            Company::Mixed => vec![CredentialType::BASIC, CredentialType::X509],
+        }
     }
 }
 
@@ -313,9 +320,12 @@ mod tests {
     fn the_name_that_is_read_alone_is_the_name_that_is_read_with_the_rest() {
         for device in ["bob/phone", "b\u{f6}b/\u{1f4f1}", "\"bob\"/phone\\", "bob/\n"] {
             let device: DeviceId = device.parse().unwrap();
-            let leaf = leaf(Credential::of(&Account::new(&device, b"key")).to_bytes().unwrap());
-            assert_eq!(shown_name(&leaf).unwrap(), device.to_string().into_bytes());
-            assert_eq!(member_name(&leaf).unwrap(), device);
+            let credential = Credential::of(&Account::new(&device, b"key"));
+            for written in [credential.to_bytes(), credential.to_client_id()] {
+                let leaf = leaf(written.unwrap());
+                assert_eq!(shown_name(&leaf).unwrap(), device.to_string().into_bytes());
+                assert_eq!(member_name(&leaf).unwrap(), device);
+            }
         }
         for junk in ["", "{}", r#"{"device":"#, r#"{"device":"bob/phone"#, r#"{"account_key":"","device":"bob/phone"}"#]
         {

@@ -19,7 +19,7 @@ use mls_rs::identity::SigningIdentity;
 use mls_rs::{CipherSuite, Client, CryptoProvider, MlsMessage, MlsMessageDescription};
 
 use crate::bent::{Bend, BentProvider, Lever};
-use crate::client::{Group, Keys, Settings, Stores, beginning, client, key_package};
+use crate::client::{Company, Group, Keys, Settings, Stores, beginning, client, key_package};
 use crate::decisions::{Counsel, credential, group_name, member_name};
 use crate::error::translate;
 use crate::forge::{parallel_group, parallel_info};
@@ -34,6 +34,7 @@ pub(crate) struct MlsRsDevice<P: CryptoProvider + Clone> {
     account: Account,
     keys: Keys,
     provider: BentProvider<P>,
+    company: Company,
     lever: Lever,
     fault: Fault,
     counsel: Counsel,
@@ -44,16 +45,22 @@ pub(crate) struct MlsRsDevice<P: CryptoProvider + Clone> {
 
 impl<P: CryptoProvider + Clone> MlsRsDevice<P> {
     /// A first device with an account of its own.
-    pub(crate) fn new(provider: &P, suite: CipherSuite, id: &DeviceId) -> Result<Self, Error> {
+    pub(crate) fn new(provider: &P, suite: CipherSuite, company: Company, id: &DeviceId) -> Result<Self, Error> {
         let lever = Lever::default();
         let provider = BentProvider::new(provider.clone(), suite, lever.clone());
         let keys = Keys::generate(&provider)?;
         let account = Account::new(id, keys.public.as_bytes());
-        Self::assemble(provider, lever, id, account, keys, Stores::default())
+        Self::assemble(provider, company, lever, id, account, keys, Stores::default())
     }
 
     /// A device from a copied state, or from what it stored.
-    pub(crate) fn restore(provider: &P, suite: CipherSuite, id: &DeviceId, state: State) -> Result<Self, Error> {
+    pub(crate) fn restore(
+        provider: &P,
+        suite: CipherSuite,
+        company: Company,
+        id: &DeviceId,
+        state: State,
+    ) -> Result<Self, Error> {
         let owner = state.account.link_request().device;
         if owner != *id {
             return Err(Error::bad_request(format!("the state is {owner}'s, not {id}'s")));
@@ -66,7 +73,7 @@ impl<P: CryptoProvider + Clone> MlsRsDevice<P> {
         };
         let mut stores = Stores::default();
         let group_ids = state.storage.write(&mut stores)?;
-        let mut device = Self::assemble(provider, lever, id, state.account, keys, stores)?;
+        let mut device = Self::assemble(provider, company, lever, id, state.account, keys, stores)?;
         for group_id in group_ids {
             let group = device.client.load_group(&group_id).map_err(translate)?;
             device.groups.insert(group_name(&group_id), Membership::loaded(group));
@@ -83,6 +90,7 @@ impl<P: CryptoProvider + Clone> MlsRsDevice<P> {
 
     fn assemble(
         provider: BentProvider<P>,
+        company: Company,
         lever: Lever,
         id: &DeviceId,
         account: Account,
@@ -90,12 +98,13 @@ impl<P: CryptoProvider + Clone> MlsRsDevice<P> {
         stores: Stores,
     ) -> Result<Self, Error> {
         let counsel = Counsel::default();
-        let client = client(&provider, &counsel, id, &account, &keys, &stores)?;
+        let client = client(&provider, company, &counsel, id, &account, &keys, &stores)?;
         Ok(Self {
             id: id.clone(),
             account,
             keys,
             provider,
+            company,
             lever,
             fault: Fault::None,
             counsel,
@@ -154,7 +163,12 @@ impl<P: CryptoProvider + Clone> MlsRsDevice<P> {
     }
 
     fn receive_change(&mut self, packet: &Packet) -> Result<Output, Error> {
-        let own = self.groups.get_mut(&packet.group).and_then(|membership| membership.take_pending(&packet.bytes));
+        let mut membership = self.groups.get_mut(&packet.group);
+        let joined_by = membership.as_mut().and_then(|membership| membership.take_joined_by(&packet.bytes));
+        if joined_by.is_some() {
+            return Ok(Output::default());
+        }
+        let own = membership.and_then(|membership| membership.take_pending(&packet.bytes));
         let (description, joiner) = match own {
             Some(change) => (self.membership(&packet.group)?.apply(change)?, None),
             None => {
@@ -286,7 +300,7 @@ impl<P: CryptoProvider + Clone> MlsRsDevice<P> {
     }
 
     fn forge_message(&self, known: &KnownGroup, claim: &DeviceId, plaintext: &[u8]) -> Result<Vec<Packet>, Error> {
-        let mut group = parallel_group(&self.provider, known, claim)?;
+        let mut group = parallel_group(&self.provider, self.company, known, claim)?;
         let message = group.encrypt_application_message(plaintext, Vec::new()).map_err(translate)?;
         Ok(vec![self.forged(PacketKind::Message, known, claim, &message)?])
     }
@@ -298,7 +312,7 @@ impl<P: CryptoProvider + Clone> MlsRsDevice<P> {
         add: &[Bundle],
         remove: &[DeviceId],
     ) -> Result<Vec<Packet>, Error> {
-        let mut group = parallel_group(&self.provider, known, claim)?;
+        let mut group = parallel_group(&self.provider, self.company, known, claim)?;
         let (commit, _) = commit(&mut group, add, remove)?.build_detached().map_err(translate)?;
         let mut packets = vec![self.forged(PacketKind::Change, known, claim, &commit.commit_message)?];
         if add.iter().any(|bundle| bundle.device == self.id) {
@@ -306,7 +320,7 @@ impl<P: CryptoProvider + Clone> MlsRsDevice<P> {
             let proposal = self
                 .outsider()?
                 .external_add_proposal(
-                    &parallel_info(&self.provider, known)?,
+                    &parallel_info(&self.provider, self.company, known)?,
                     None,
                     Vec::new(),
                     Default::default(),
@@ -320,7 +334,7 @@ impl<P: CryptoProvider + Clone> MlsRsDevice<P> {
     }
 
     fn forge_join(&self, known: &KnownGroup) -> Result<Vec<Packet>, Error> {
-        let info = parallel_info(&self.provider, known)?;
+        let info = parallel_info(&self.provider, self.company, known)?;
         let (_, commit) = self.outsider()?.commit_external(info).map_err(translate)?;
         Ok(vec![self.forged(PacketKind::Change, known, &self.id, &commit)?])
     }
@@ -340,7 +354,7 @@ impl<P: CryptoProvider + Clone> MlsRsDevice<P> {
     /// Key packages are the device's, so that it can take a Welcome for what it proposes.
     fn outsider(&self) -> Result<Client<Settings<P>>, Error> {
         let stores = Stores { key_packages: self.stores.key_packages.clone(), ..Stores::default() };
-        client(&self.provider, &Counsel::default(), &self.id, &self.account, &self.keys, &stores)
+        client(&self.provider, self.company, &Counsel::default(), &self.id, &self.account, &self.keys, &stores)
     }
 }
 
@@ -457,8 +471,15 @@ impl<P: CryptoProvider + Clone + 'static> Device for MlsRsDevice<P> {
     }
 
     fn fingerprint(&mut self, group: &GroupId, _peer: &DeviceId) -> Result<Fingerprint, Error> {
-        let authenticator = self.membership(group)?.group.epoch_authenticator().map_err(translate)?;
-        Ok(Fingerprint { kind: FingerprintKind::EpochAuthenticator, value: hex::encode(authenticator.as_bytes()) })
+        let company = self.company;
+        let group = &self.membership(group)?.group;
+        let secret = match company {
+            Company::Own => group.epoch_authenticator(),
+            // The one secret of an epoch that every implementation shows.
+            Company::Mixed => group.export_secret(b"exporter", b"", 32),
+        };
+        let value = hex::encode(secret.map_err(translate)?.as_bytes());
+        Ok(Fingerprint { kind: FingerprintKind::EpochAuthenticator, value })
     }
 
     fn link_request(&mut self) -> Result<LinkRequest, Error> {
@@ -472,7 +493,8 @@ impl<P: CryptoProvider + Clone + 'static> Device for MlsRsDevice<P> {
     fn accept_authorisation(&mut self, authorisation: &Authorisation) -> Result<(), Error> {
         let mut account = self.account.clone();
         account.accept(authorisation)?;
-        self.client = client(&self.provider, &self.counsel, &self.id, &account, &self.keys, &self.stores)?;
+        self.client =
+            client(&self.provider, self.company, &self.counsel, &self.id, &account, &self.keys, &self.stores)?;
         self.account = account;
         Ok(())
     }
@@ -502,7 +524,9 @@ impl<P: CryptoProvider + Clone + 'static> Device for MlsRsDevice<P> {
             Ok((group, commit)) => {
                 let group = self.install(group)?;
                 let to = Address::Group(group.clone());
-                Ok(Output::packets(vec![self.packet(PacketKind::Change, &group, to, &commit)?]))
+                let change = self.packet(PacketKind::Change, &group, to, &commit)?;
+                self.membership(&group)?.joined_by = Some(change.bytes.clone());
+                Ok(Output::packets(vec![change]))
             }
             Err(error) => {
                 stash.put_back(&mut self.stores)?;

@@ -7,13 +7,14 @@ use e2esm_adapter::{DeviceId, Error, KnownGroup};
 use mls_rs::{Client, CryptoProvider, MlsMessage};
 
 use crate::bent::BentProvider;
-use crate::client::{Group, Keys, Settings, Stores, beginning, client, key_package};
+use crate::client::{Company, Group, Keys, Settings, Stores, beginning, client, key_package};
 use crate::decisions::Counsel;
 use crate::error::translate;
 
 /// The parallel group, as the member `claim` has it.
 pub(crate) fn parallel_group<P>(
     provider: &BentProvider<P>,
+    company: Company,
     known: &KnownGroup,
     claim: &DeviceId,
 ) -> Result<Group<P>, Error>
@@ -24,7 +25,7 @@ where
     if !names.contains(&claim) {
         names.push(claim);
     }
-    let clients = names.iter().map(|name| puppet(provider, name)).collect::<Result<Vec<_>, _>>()?;
+    let clients = names.iter().map(|name| puppet(provider, company, name)).collect::<Result<Vec<_>, _>>()?;
     let Some((creator, others)) = clients.split_first() else {
         return Err(Error::internal("a parallel group without members"));
     };
@@ -56,22 +57,26 @@ where
 }
 
 /// GroupInfo of a parallel group, with its tree.
-pub(crate) fn parallel_info<P>(provider: &BentProvider<P>, known: &KnownGroup) -> Result<MlsMessage, Error>
+pub(crate) fn parallel_info<P>(
+    provider: &BentProvider<P>,
+    company: Company,
+    known: &KnownGroup,
+) -> Result<MlsMessage, Error>
 where
     P: CryptoProvider + Clone,
 {
     let Some(first) = known.members.first() else {
         return Err(Error::bad_request("a group without members"));
     };
-    parallel_group(provider, known, first)?.group_info_message_allowing_ext_commit(true).map_err(translate)
+    parallel_group(provider, company, known, first)?.group_info_message_allowing_ext_commit(true).map_err(translate)
 }
 
 /// A client under somebody's name with keys of the outsider's own, which asks nobody.
-fn puppet<P>(provider: &BentProvider<P>, name: &DeviceId) -> Result<Client<Settings<P>>, Error>
+fn puppet<P>(provider: &BentProvider<P>, company: Company, name: &DeviceId) -> Result<Client<Settings<P>>, Error>
 where
     P: CryptoProvider + Clone,
 {
     let keys = Keys::generate(provider)?;
     let account = Account::new(name, keys.public.as_bytes());
-    client(provider, &Counsel::default(), name, &account, &keys, &Stores::default())
+    client(provider, company, &Counsel::default(), name, &account, &keys, &Stores::default())
 }

@@ -25,6 +25,7 @@ use mls_rs_crypto_awslc::AwsLcCryptoProvider;
 use mls_rs_crypto_rustcrypto::RustCryptoProvider;
 
 use crate::adapter::MlsRs;
+use crate::client::Company;
 
 const RUSTCRYPTO: &str = "RustCrypto (mls-rs-crypto-rustcrypto 0.23.0)";
 const AWS_LC: &str = "AWS-LC (mls-rs-crypto-awslc 0.27.0)";
@@ -42,6 +43,13 @@ pub fn adapters() -> Vec<Box<dyn Adapter>> {
 pub fn other_suite() -> Box<dyn Adapter> {
     let suite = CipherSuite::CURVE25519_CHACHA;
     Box::new(MlsRs::new("mls-rs-rustcrypto-chacha20", RUSTCRYPTO, RustCryptoProvider::new(), suite))
+}
+
+/// `mls-rs-rustcrypto-mixed`: the usual one set up for groups in which members have other implementations.
+pub fn mixed() -> Box<dyn Adapter> {
+    let suite = CipherSuite::CURVE25519_AES128;
+    let usual = MlsRs::new("mls-rs-rustcrypto-mixed", RUSTCRYPTO, RustCryptoProvider::new(), suite);
+    Box::new(usual.among(Company::Mixed))
 }
 
 /// mls-rs over RustCrypto with each cipher suite that recorded vectors are made for: 0x0001, 0x0002 and 0x0003, in this

@@ -40,6 +40,9 @@ struct Journal {
 pub(crate) struct Membership<P: CryptoProvider + Clone> {
     pub(crate) group: Group<P>,
     pub(crate) pending: Vec<Pending>,
+    /// The external commit by which this device has joined, until it comes back or the epoch is over. It has been in force
+    /// from the start. A store does not keep it.
+    pub(crate) joined_by: Option<Bytes>,
     /// Whether a Welcome goes without the group's tree.
     pub(crate) tree_apart: bool,
     journal: Journal,
@@ -55,7 +58,7 @@ impl<P: CryptoProvider + Clone> Membership<P> {
 
     /// A group that storage knows just so.
     pub(crate) fn loaded(group: Group<P>) -> Self {
-        Self { group, pending: Vec::new(), tree_apart: false, journal: Journal::default() }
+        Self { group, pending: Vec::new(), joined_by: None, tree_apart: false, journal: Journal::default() }
     }
 
     /// Writes the group to storage.
@@ -82,6 +85,7 @@ impl<P: CryptoProvider + Clone> Membership<P> {
     ) -> Result<ReceivedMessage, Error> {
         match self.group.process_incoming_message(message) {
             Ok(received @ ReceivedMessage::Commit(_)) => {
+                self.joined_by = None;
                 self.checkpoint()?;
                 Ok(received)
             }
@@ -103,9 +107,15 @@ impl<P: CryptoProvider + Clone> Membership<P> {
         Some(self.pending.swap_remove(index))
     }
 
+    /// The external commit by which this device has joined, if this packet is it.
+    pub(crate) fn take_joined_by(&mut self, packet: &Bytes) -> Option<Bytes> {
+        self.joined_by.take_if(|joined_by| joined_by == packet)
+    }
+
     /// Applies a change of this device's own that has come back.
     pub(crate) fn apply(&mut self, change: Pending) -> Result<CommitMessageDescription, Error> {
         let description = self.group.apply_detached_commit(change.secrets).map_err(translate)?;
+        self.joined_by = None;
         self.checkpoint()?;
         Ok(description)
     }

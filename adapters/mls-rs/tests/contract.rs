@@ -45,7 +45,10 @@ fn probes(capability: Capability) -> Vec<Call> {
     let (bundle, plaintext) = (junk_bundle, junk);
     let claim = || id("zoe");
     match capability {
-        Capability::Epochs => vec![Call::Change { group: group(), change: Change::default() }],
+        Capability::Groups => vec![Call::CreateGroup { group: group() }],
+        Capability::Epochs | Capability::ThirdMember => {
+            vec![Call::Change { group: group(), change: Change::default() }]
+        }
         Capability::ExternalJoin => {
             vec![Call::GroupInfo { group: group() }, Call::ExternalJoin { group_info: junk() }]
         }

@@ -276,6 +276,17 @@ fn a_device_joins_by_its_own_act_with_group_information() {
             assert_eq!(noticed(events(&mut net, &id(name))), std::slice::from_ref(&added));
         }
         everybody_agrees(&mut net, &["alice", "bob", "carol"]);
+
+        // Its own comes back too, and has been in force from the start. It is known by its label and bytes.
+        let mut bent = join.clone();
+        *bent.bytes.0.last_mut().unwrap() ^= 1;
+        for other in [bent, Packet { group: GroupId("another".into()), ..join.clone() }] {
+            refusal(receive(&mut net, &id("carol"), &other));
+        }
+        assert_eq!(receive(&mut net, &id("carol"), &join).unwrap(), Output::default());
+        assert_eq!(events(&mut net, &id("carol")), []);
+        assert_eq!(refusal(receive(&mut net, &id("carol"), &join)).0, ErrorClass::StaleEpoch);
+        everybody_agrees(&mut net, &["alice", "bob", "carol"]);
         well(net.change(&id("bob"), &team(), &[], &[], true).unwrap());
 
         // Used up: the group has moved on.

@@ -3,11 +3,13 @@
 use std::borrow::Cow;
 use std::collections::HashMap;
 
-use e2esm_account::{Account, Credential as AccountCredential};
+use e2esm_account::{Account, Credential as AccountCredential, content};
 use e2esm_adapter::{Bytes, DeviceId, Error, Identity};
 use openmls::group::MlsGroup;
 use openmls::prelude::{BasicCredential, Credential, CredentialWithKey, LeafNode, LeafNodeIndex};
 use serde::{Deserialize, Serialize};
+
+use crate::provider::Company;
 
 /// What a leaf shows: a name and keys. Nothing here says that they belong together.
 #[derive(Clone, Serialize, Deserialize)]
@@ -29,8 +31,12 @@ impl Shown {
 }
 
 /// The credential of a device, with the key that it vouches for.
-pub(crate) fn credential_of(account: &Account) -> Result<CredentialWithKey, Error> {
-    let content = AccountCredential::of(account).to_bytes()?;
+pub(crate) fn credential_of(account: &Account, company: Company) -> Result<CredentialWithKey, Error> {
+    let credential = AccountCredential::of(account);
+    let content = match company {
+        Company::Own => credential.to_bytes()?,
+        Company::Mixed => credential.to_client_id()?,
+    };
     Ok(CredentialWithKey {
         credential: BasicCredential::new(content).into(),
         signature_key: account.identity().device_key.0.into(),
@@ -39,7 +45,7 @@ pub(crate) fn credential_of(account: &Account) -> Result<CredentialWithKey, Erro
 
 /// The device that a credential names.
 pub(crate) fn name_in(credential: &Credential) -> Result<DeviceId, Error> {
-    let Named { device } = serde_json::from_slice(credential.serialized_content())
+    let Named { device } = serde_json::from_slice(content(credential.serialized_content()))
         .map_err(|error| Error::bad_request(format!("not a credential of this suite: {error}")))?;
     device.parse().map_err(Error::bad_request)
 }
@@ -76,7 +82,7 @@ pub(crate) fn leaves_named<'a>(
         return found;
     }
     for (index, leaf) in group.treesync().full_leaves() {
-        let content = leaf.credential().serialized_content();
+        let content = content(leaf.credential().serialized_content());
         if leading_name(content).is_some_and(|name| !found.contains_key(name)) {
             continue;
         }
@@ -124,7 +130,7 @@ mod tests {
             credential: BasicCredential::new(content.as_bytes().to_vec()).into(),
             signature_key: signer.public().into(),
         };
-        let group = MlsGroup::new(&provider, &signer, &create_config(), credential).unwrap();
+        let group = MlsGroup::new(&provider, &signer, &create_config(Company::default()), credential).unwrap();
         let bob = DeviceId::new("bob", "phone");
         leaves_named(&group, [&bob].into_iter())["bob/phone"].len()
     }
@@ -137,6 +143,8 @@ mod tests {
             r#"{ "device": "bob/phone" }"#,
             r#"{"voucher":"","device":"bob/phone"}"#,
             r#"{"device":"b\u006fb\/phone"}"#,
+            r#"00000000-0000-4000-8000-000000000000:0@{"device":"bob/phone","account_key":"","voucher":""}"#,
+            r#"00000000-0000-4000-8000-000000000000:0@{"voucher":"","device":"bob/phone"}"#,
         ] {
             assert_eq!(found(content), 1, "{content}");
         }
@@ -153,6 +161,8 @@ mod tests {
             r#"{"device":"bob/phone""#,
             r#"{"device":"bob/phone"#,
             r#"{"device":"#,
+            r#"00000000-0000-4000-8000-000000000000:0@{"device":"carol/phone"}"#,
+            r#"@{"device":"bob/phone"}"#,
             "bob/phone",
             "",
         ] {

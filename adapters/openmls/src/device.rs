@@ -26,7 +26,7 @@ use crate::credential::{Shown, credential_of, leaves_named, name_in, previous_ke
 use crate::effects::{Effects, Points, STAGED_COMMIT, identity};
 use crate::errors::refused;
 use crate::meter::SignatureKey;
-use crate::provider::{Backend, Parts, Provider, create_config, join_config, key_package};
+use crate::provider::{Backend, Company, Parts, Provider, create_config, join_config, key_package};
 use crate::{outsider, relabel, standard, thief};
 
 /// The keys in a bundle, before it is put into a commit.
@@ -112,6 +112,7 @@ pub(crate) struct OpenMlsDevice<C> {
     fault: Fault,
     /// Whether this is made from a copied state.
     stolen: bool,
+    pub(crate) company: Company,
 }
 
 impl<C: Backend> OpenMlsDevice<C> {
@@ -119,6 +120,11 @@ impl<C: Backend> OpenMlsDevice<C> {
         let signer = SignatureKey::generate()?;
         let account = Account::new(id, signer.public());
         Ok(Self::with(id.clone(), Provider::new()?, signer, account, BTreeMap::new(), false))
+    }
+
+    /// The same device with other company from now on.
+    pub(crate) fn among(self, company: Company) -> Self {
+        Self { company, ..self }
     }
 
     pub(crate) fn with(
@@ -139,6 +145,7 @@ impl<C: Backend> OpenMlsDevice<C> {
             waiting: Vec::new(),
             fault: Fault::None,
             stolen,
+            company: Company::default(),
         }
     }
 
@@ -199,8 +206,8 @@ impl<C: Backend> OpenMlsDevice<C> {
 
     fn stage(&self, welcome: Welcome, tree: Option<RatchetTreeIn>) -> Result<StagedWelcome, Error> {
         let doing = "joining by Welcome";
-        let builder =
-            StagedWelcome::build_from_welcome(&self.provider, &join_config(true), welcome).map_err(refused(doing))?;
+        let builder = StagedWelcome::build_from_welcome(&self.provider, &join_config(self.company, true), welcome)
+            .map_err(refused(doing))?;
         let group = group_id(builder.processed_welcome().unverified_group_info().group_id())?;
         let replace = self.groups.get(&group).is_some_and(|seat| seat.removed);
         let builder = if replace { builder.replace_old_group() } else { builder };
@@ -337,7 +344,7 @@ impl<C: Backend> OpenMlsDevice<C> {
 
     /// The new leaf's parameters: none, unless the credential has changed since the old leaf was made.
     fn leaf_parameters(&self, group: &MlsGroup) -> Result<LeafNodeParameters, Error> {
-        let current = credential_of(&self.account)?;
+        let current = credential_of(&self.account, self.company)?;
         let same = group.credential().is_ok_and(|credential| *credential == current.credential);
         let parameters = LeafNodeParameters::builder();
         Ok(if same { parameters } else { parameters.with_credential_with_key(current) }.build())
@@ -354,8 +361,9 @@ impl<C: Backend> Device for OpenMlsDevice<C> {
     }
 
     fn publish(&mut self, _peer: &DeviceId) -> Result<Bundle, Error> {
-        let credential = credential_of(&self.account)?;
-        let bundle = key_package(&self.provider, &self.signer, credential).map_err(refused("making a key package"))?;
+        let credential = credential_of(&self.account, self.company)?;
+        let bundle = key_package(&self.provider, &self.signer, self.company, credential)
+            .map_err(refused("making a key package"))?;
         let bytes = to_bytes(&MlsMessageOut::from(bundle.into_key_package()))?;
         Ok(Bundle { device: self.id.clone(), bytes })
     }
@@ -364,9 +372,9 @@ impl<C: Backend> Device for OpenMlsDevice<C> {
         let mls_group = MlsGroup::new_with_group_id(
             &self.provider,
             &self.signer,
-            &create_config(),
+            &create_config(self.company),
             MlsGroupId::from_slice(group.0.as_bytes()),
-            credential_of(&self.account)?,
+            credential_of(&self.account, self.company)?,
         )
         .map_err(refused("creating the group"))?;
         self.groups.insert(group.clone(), Seat::new(mls_group));
@@ -448,8 +456,16 @@ impl<C: Backend> Device for OpenMlsDevice<C> {
     }
 
     fn fingerprint(&mut self, group: &GroupId, _peer: &DeviceId) -> Result<Fingerprint, Error> {
-        let authenticator = self.seat(group)?.group.epoch_authenticator();
-        Ok(Fingerprint { kind: FingerprintKind::EpochAuthenticator, value: hex::encode(authenticator.as_slice()) })
+        let group = &self.seat(group)?.group;
+        let value = match self.company {
+            Company::Own => hex::encode(group.epoch_authenticator().as_slice()),
+            // The one secret of an epoch that every implementation shows.
+            Company::Mixed => {
+                let exported = group.export_secret(&self.provider.crypto, "exporter", b"", 32);
+                hex::encode(exported.map_err(Error::internal)?)
+            }
+        };
+        Ok(Fingerprint { kind: FingerprintKind::EpochAuthenticator, value })
     }
 
     fn link_request(&mut self) -> Result<LinkRequest, Error> {
@@ -486,7 +502,7 @@ impl<C: Backend> Device for OpenMlsDevice<C> {
                 // have come.
                 let scratch = MemoryStorage::default();
                 let parts = Parts { crypto: &self.provider.crypto, rand: &self.provider.crypto, storage: &scratch };
-                let (group, commit) = external_commit(&parts, &self.signer, &self.account, info)?;
+                let (group, commit) = external_commit(&parts, &self.signer, &self.account, info, self.company)?;
                 Joining::External(Box::new(group), scratch, commit)
             }
         };
@@ -494,10 +510,10 @@ impl<C: Backend> Device for OpenMlsDevice<C> {
     }
 
     fn tree_in_welcome(&mut self, group: &GroupId, inside: bool) -> Result<(), Error> {
-        let Self { groups, provider, .. } = self;
+        let Self { groups, provider, company, .. } = self;
         let seat = groups.get_mut(group).ok_or_else(|| unknown(group))?;
         seat.member()?;
-        seat.group.set_configuration(&provider.storage, &join_config(inside)).map_err(Error::internal)
+        seat.group.set_configuration(&provider.storage, &join_config(*company, inside)).map_err(Error::internal)
     }
 
     fn ratchet_tree(&mut self, group: &GroupId) -> Result<Bytes, Error> {
@@ -662,12 +678,14 @@ pub(crate) fn external_commit(
     signer: &SignatureKey,
     account: &Account,
     info: VerifiableGroupInfo,
+    company: Company,
 ) -> Result<(MlsGroup, Bytes), Error> {
     let doing = "joining by an external commit";
     let (group, messages) = MlsGroup::external_commit_builder()
-        .with_config(join_config(true))
-        .build_group(provider, info, credential_of(account)?)
+        .with_config(join_config(company, true))
+        .build_group(provider, info, credential_of(account, company)?)
         .map_err(refused(doing))?
+        .leaf_node_parameters(LeafNodeParameters::builder().with_capabilities(company.capabilities()).build())
         .load_psks(provider.storage())
         .map_err(refused(doing))?
         .create_group_info(false)

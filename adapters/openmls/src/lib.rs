@@ -31,27 +31,41 @@ use openmls_rust_crypto::RustCrypto;
 
 use crate::device::OpenMlsDevice;
 use crate::passive::PassiveDevice;
-use crate::provider::{Backend, SUITE_NAME};
+use crate::provider::{Backend, Company, SUITE_NAME};
 
 /// `openmls-rustcrypto` and `openmls-libcrux`.
 pub fn adapters() -> Vec<Box<dyn Adapter>> {
-    vec![Box::new(OpenMls::<RustCrypto>(PhantomData)), Box::new(OpenMls::<Libcrux>(PhantomData))]
+    vec![
+        Box::new(OpenMls { company: Company::Own, backend: PhantomData::<fn() -> RustCrypto> }),
+        Box::new(OpenMls { company: Company::Own, backend: PhantomData::<fn() -> Libcrux> }),
+    ]
 }
 
-struct OpenMls<C>(PhantomData<fn() -> C>);
+/// `openmls-rustcrypto-mixed`: the same library set up for groups in which members have other implementations.
+pub fn mixed() -> Box<dyn Adapter> {
+    Box::new(OpenMls { company: Company::Mixed, backend: PhantomData::<fn() -> RustCrypto> })
+}
+
+struct OpenMls<C> {
+    company: Company,
+    backend: PhantomData<fn() -> C>,
+}
 
 impl<C: Backend> Adapter for OpenMls<C> {
     fn describe(&self) -> Description {
         let no_sender_keys = "MLS has no sender keys that travel: every key comes from the group's key schedule";
         let no_old_keys = "MLS keeps no keys of earlier messages to hand out, and openmls has no API for it";
         Description {
-            name: C::ADAPTER.to_owned(),
+            name: match self.company {
+                Company::Own => C::ADAPTER.to_owned(),
+                Company::Mixed => format!("{}-mixed", C::ADAPTER),
+            },
             implementation: "openmls".to_owned(),
             version: "0.9.2".to_owned(),
             protocol: "MLS (RFC 9420)".to_owned(),
             cipher_suite: SUITE_NAME.to_owned(),
             crypto_provider: C::PROVIDER.to_owned(),
-            configuration: configuration(),
+            configuration: configuration(self.company),
             group_object: true,
             recorded: BTreeSet::from([Protocol::Mls]),
             unsupported: BTreeMap::from([
@@ -77,15 +91,15 @@ impl<C: Backend> Adapter for OpenMls<C> {
     }
 
     fn device(&self, id: &DeviceId) -> Result<Box<dyn Device>, Error> {
-        Ok(Box::new(OpenMlsDevice::<C>::new(id)?))
+        Ok(Box::new(OpenMlsDevice::<C>::new(id)?.among(self.company)))
     }
 
     fn restore(&self, id: &DeviceId, state: &[u8]) -> Result<Box<dyn Device>, Error> {
-        Ok(Box::new(OpenMlsDevice::<C>::restore(id, state)?))
+        Ok(Box::new(OpenMlsDevice::<C>::restore(id, state)?.among(self.company)))
     }
 
     fn load(&self, id: &DeviceId, store: &[u8]) -> Result<Box<dyn Device>, Error> {
-        Ok(Box::new(OpenMlsDevice::<C>::load(id, store)?))
+        Ok(Box::new(OpenMlsDevice::<C>::load(id, store)?.among(self.company)))
     }
 
     fn passive(&self, start: &Start) -> Result<Box<dyn Passive>, Error> {
@@ -101,9 +115,23 @@ impl<C: Backend> Adapter for OpenMls<C> {
 }
 
 /// The settings that bear on an outcome.
-fn configuration() -> BTreeMap<String, String> {
-    [
-        ("credential", "basic; the identity is the suite's account credential"),
+fn configuration(company: Company) -> BTreeMap<String, String> {
+    let (credential, wire_format) = match company {
+        Company::Own => (
+            "basic; the identity is the suite's account credential",
+            "PrivateMessage only (default); external commits and external proposals are PublicMessage",
+        ),
+        Company::Mixed => (
+            "basic; the identity is a client id with the suite's account credential as its domain",
+            "MIXED_PLAINTEXT_WIRE_FORMAT_POLICY: handshake messages are sent as PublicMessage and taken as either",
+        ),
+    };
+    let mixed = [
+        ("capabilities", "the library's default, and X.509 credentials besides"),
+        ("fingerprint", "MLS-Exporter(\"exporter\", \"\", 32) instead of the epoch authenticator"),
+    ];
+    let usual = [
+        ("credential", credential),
         ("key_package_lifetime", "0 to 2^64 - 1"),
         ("out_of_order_tolerance", "5 (default)"),
         ("maximum_forward_distance", "1000 (default)"),
@@ -113,9 +141,8 @@ fn configuration() -> BTreeMap<String, String> {
         ("signer", "openmls_basic_credential 0.6.0 (ed25519-dalek)"),
         ("storage", "openmls_memory_storage"),
         ("update_path", "only where RFC 9420 demands one or the change asks for a refresh"),
-        ("wire_format", "PrivateMessage only (default); external commits and external proposals are PublicMessage"),
-    ]
-    .into_iter()
-    .map(|(name, value)| (name.to_owned(), value.to_owned()))
-    .collect()
+        ("wire_format", wire_format),
+    ];
+    let mixed = mixed.into_iter().filter(|_| company == Company::Mixed);
+    usual.into_iter().chain(mixed).map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
 }

@@ -16,7 +16,7 @@ use crate::credential::credential_of;
 use crate::device::{OpenMlsDevice, external_commit, leaves_to_remove, open_bundle, parse, to_bytes};
 use crate::errors::refused;
 use crate::meter::SignatureKey;
-use crate::provider::{Backend, Parts, Provider, create_config, join_config, key_package};
+use crate::provider::{Backend, Company, Parts, Provider, create_config, join_config, key_package};
 
 /// Each epoch of a parallel group is a commit: more than these are not played out.
 const MOST_CHANGES: u64 = 10_000;
@@ -25,7 +25,7 @@ const MOST_CHANGES: u64 = 10_000;
 pub(crate) fn craft<C: Backend>(outsider: &OpenMlsDevice<C>, forgery: &Forgery) -> Result<Forged, Error> {
     match forgery {
         Forgery::Message { group, claim, plaintext } => {
-            let mut parallel = Parallel::<C>::new(group, claim)?;
+            let mut parallel = Parallel::<C>::new(outsider.company, group, claim)?;
             let message = parallel.message(plaintext.as_ref())?;
             Ok(Forged::Packets(vec![packet(PacketKind::Message, group, claim, message)]))
         }
@@ -51,7 +51,7 @@ fn change<C: Backend>(
     add: &[Bundle],
     remove: &[DeviceId],
 ) -> Result<Forged, Error> {
-    let mut parallel = Parallel::<C>::new(group, claim)?;
+    let mut parallel = Parallel::<C>::new(outsider.company, group, claim)?;
     let commit = parallel.commit(add, remove)?;
     let mut packets = vec![packet(PacketKind::Change, group, claim, commit)];
     for bundle in add.iter().filter(|bundle| bundle.device == outsider.id) {
@@ -70,13 +70,13 @@ fn change<C: Backend>(
 /// An external commit with the GroupInfo of a parallel group.
 fn uninvited_join<C: Backend>(outsider: &OpenMlsDevice<C>, group: &KnownGroup) -> Result<Bytes, Error> {
     let claim = group.members.first().unwrap_or(&outsider.id);
-    let info = Parallel::<C>::new(group, claim)?.group_info()?;
+    let info = Parallel::<C>::new(outsider.company, group, claim)?.group_info()?;
     let MlsMessageBodyIn::GroupInfo(info) = parse(info.as_ref())? else {
         return Err(Error::internal("an exported GroupInfo is something else"));
     };
     let (crypto, scratch) = (&outsider.provider.crypto, MemoryStorage::default());
     let parts = Parts { crypto, rand: crypto, storage: &scratch };
-    external_commit(&parts, &outsider.signer, &outsider.account, info).map(|(_, commit)| commit)
+    external_commit(&parts, &outsider.signer, &outsider.account, info, outsider.company).map(|(_, commit)| commit)
 }
 
 /// The signature is the last field of a key package (RFC 9420, 10).
@@ -130,7 +130,7 @@ struct Parallel<C> {
 
 impl<C: Backend> Parallel<C> {
     /// The members sit in the tree in the order in which they are known: the outsider's best guess.
-    fn new(known: &KnownGroup, claim: &DeviceId) -> Result<Self, Error> {
+    fn new(company: Company, known: &KnownGroup, claim: &DeviceId) -> Result<Self, Error> {
         if known.changes > MOST_CHANGES {
             return Err(Error::new(
                 ErrorClass::BadRequest,
@@ -150,9 +150,9 @@ impl<C: Backend> Parallel<C> {
         let mut group = MlsGroup::new_with_group_id(
             &creator.provider,
             &creator.signer,
-            &create_config(),
+            &create_config(company),
             MlsGroupId::from_slice(known.id.0.as_bytes()),
-            credential_of(&creator.account)?,
+            credential_of(&creator.account, company)?,
         )
         .map_err(refused("creating a parallel group"))?;
         for _ in 1..known.changes {
@@ -165,7 +165,8 @@ impl<C: Backend> Parallel<C> {
         let others = others.iter().map(|name| Impostor::<C>::new(name)).collect::<Result<Vec<_>, _>>()?;
         let mut add = Vec::new();
         for other in &others {
-            let bundle = key_package(&other.provider, &other.signer, credential_of(&other.account)?);
+            let credential = credential_of(&other.account, company)?;
+            let bundle = key_package(&other.provider, &other.signer, company, credential);
             add.push(bundle.map_err(refused("making an impostor's key package"))?.into_key_package());
         }
         let (_, welcome) = creator.commit(&mut group, plan(add, others.is_empty()))?;
@@ -176,9 +177,10 @@ impl<C: Backend> Parallel<C> {
                 let MlsMessageBodyIn::Welcome(welcome) = parse(to_bytes(&welcome)?.as_ref())? else {
                     return Err(Error::internal("a Welcome is something else"));
                 };
-                let group = StagedWelcome::new_from_welcome(&actor.provider, &join_config(true), welcome, None)
-                    .and_then(|staged| staged.into_group(&actor.provider))
-                    .map_err(refused("joining a parallel group"))?;
+                let group =
+                    StagedWelcome::new_from_welcome(&actor.provider, &join_config(company, true), welcome, None)
+                        .and_then(|staged| staged.into_group(&actor.provider))
+                        .map_err(refused("joining a parallel group"))?;
                 Ok(Self { actor, group })
             }
             _ => Ok(Self { actor: creator, group }),

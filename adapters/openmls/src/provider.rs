@@ -1,9 +1,12 @@
 //! The crypto providers, the configuration, and openmls's provider trait over them.
 
 use e2esm_adapter::Error;
-use openmls::group::{MlsGroupCreateConfig, MlsGroupJoinConfig};
+use openmls::group::{
+    MIXED_PLAINTEXT_WIRE_FORMAT_POLICY, MlsGroupCreateConfig, MlsGroupJoinConfig, PURE_CIPHERTEXT_WIRE_FORMAT_POLICY,
+    WireFormatPolicy,
+};
 use openmls::key_packages::{KeyPackage, KeyPackageBundle, Lifetime, errors::KeyPackageNewError};
-use openmls::prelude::CredentialWithKey;
+use openmls::prelude::{Capabilities, CredentialType, CredentialWithKey};
 use openmls_libcrux_crypto::CryptoProvider as Libcrux;
 use openmls_rust_crypto::{MemoryStorage, RustCrypto};
 use openmls_traits::OpenMlsProvider;
@@ -104,9 +107,41 @@ impl<K: OpenMlsCrypto, C: OpenMlsRand> OpenMlsProvider for Parts<'_, K, C> {
     }
 }
 
+/// Whose devices a device shares its groups with.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Company {
+    /// Those of this adapter: everything is the library's default.
+    #[default]
+    Own,
+    /// Those of other implementations of MLS. README.md says what each of them takes.
+    Mixed,
+}
+
+impl Company {
+    fn policy(self) -> WireFormatPolicy {
+        match self {
+            Self::Own => PURE_CIPHERTEXT_WIRE_FORMAT_POLICY,
+            Self::Mixed => MIXED_PLAINTEXT_WIRE_FORMAT_POLICY,
+        }
+    }
+
+    /// What a leaf says that it can do.
+    pub(crate) fn capabilities(self) -> Capabilities {
+        match self {
+            Self::Own => Capabilities::default(),
+            // It never shows an X.509 credential, nor is it shown one: a group may require that leaves list it.
+            Self::Mixed => {
+                Capabilities::new(None, None, None, None, Some(&[CredentialType::Basic, CredentialType::X509]))
+            }
+        }
+    }
+}
+
 /// How groups are created.
-pub(crate) fn create_config() -> MlsGroupCreateConfig {
+pub(crate) fn create_config(company: Company) -> MlsGroupCreateConfig {
     MlsGroupCreateConfig::builder()
+        .wire_format_policy(company.policy())
+        .capabilities(company.capabilities())
         .ciphersuite(SUITE)
         .lifetime(Lifetime::init(FOR_EVER.0, FOR_EVER.1))
         .use_ratchet_tree_extension(true)
@@ -115,17 +150,22 @@ pub(crate) fn create_config() -> MlsGroupCreateConfig {
 
 /// How a group is treated by a member; the library asks no more of it where it is joined. `tree_in_welcome` is about the
 /// Welcomes that this member makes.
-pub(crate) fn join_config(tree_in_welcome: bool) -> MlsGroupJoinConfig {
-    MlsGroupJoinConfig::builder().use_ratchet_tree_extension(tree_in_welcome).build()
+pub(crate) fn join_config(company: Company, tree_in_welcome: bool) -> MlsGroupJoinConfig {
+    MlsGroupJoinConfig::builder()
+        .wire_format_policy(company.policy())
+        .use_ratchet_tree_extension(tree_in_welcome)
+        .build()
 }
 
 /// A key package; its private keys go into the provider's storage.
 pub(crate) fn key_package(
     provider: &impl OpenMlsProvider,
     signer: &SignatureKey,
+    company: Company,
     credential: CredentialWithKey,
 ) -> Result<KeyPackageBundle, KeyPackageNewError> {
     KeyPackage::builder()
+        .leaf_node_capabilities(company.capabilities())
         .key_package_lifetime(Lifetime::init(FOR_EVER.0, FOR_EVER.1))
         .build(SUITE, provider, signer, credential)
 }
