@@ -1,0 +1,1 @@
+../../skeletons/node/e2esm.mjs
