@@ -12,6 +12,7 @@ pub mod compare;
 pub mod conformance;
 pub mod divergence;
 pub mod evidence;
+pub mod interop;
 pub mod keeper;
 pub mod peers;
 pub mod policy;

@@ -16,7 +16,7 @@ pub fn built_in() -> Vec<Box<dyn Adapter>> {
 
 /// Sound configurations that are no row of the tables: the suite's test of itself that nothing accuses them.
 pub fn unusual() -> Vec<Box<dyn Adapter>> {
-    vec![e2esm_adapter_mls_rs::other_suite()]
+    vec![e2esm_adapter_mls_rs::other_suite(), e2esm_adapter_mls_rs::mixed(), e2esm_adapter_openmls::mixed()]
 }
 
 /// The built-in adapter of that name, or the unusual one.
@@ -31,4 +31,16 @@ pub fn benched(name: &str, burden: Option<Burden>) -> Option<Box<dyn Adapter>> {
         Some(burden) => burdened(adapter, burden, crate::bench::cell::group()),
         None => adapter,
     })
+}
+
+/// Which built-in adapters are not among others as they are: another configuration stands in for them, or none, because one
+/// more crypto provider of the same library adds nothing.
+pub fn among_others() -> Vec<(&'static str, Option<&'static str>)> {
+    vec![
+        // By their defaults they refuse one another's handshake messages or credentials.
+        ("openmls-rustcrypto", Some("openmls-rustcrypto-mixed")),
+        ("openmls-libcrux", None),
+        ("mls-rs-rustcrypto", Some("mls-rs-rustcrypto-mixed")),
+        ("mls-rs-awslc", None),
+    ]
 }

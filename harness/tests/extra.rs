@@ -11,7 +11,7 @@ use e2esm::verdict::Verdict;
 use e2esm::worker::Limits;
 
 #[test]
-fn another_cipher_suite_comes_out_like_the_usual_one() {
+fn another_cipher_suite_and_another_wire_format_policy_come_out_like_the_usual_ones() {
     let vectors = embedded().expect("the embedded vectors are well-formed").vectors;
     let program = PathBuf::from(env!("CARGO_BIN_EXE_e2esm"));
     let settings = Settings { layers: Layer::ALL.to_vec(), limits: Limits::default(), seed: 0, jobs: 2, patience: PATIENCE };

@@ -6,9 +6,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufReader, stdin, stdout};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use e2esm_adapter::{
-    Adapter, Bytes, Capability, Description, Device, DeviceId, Error, GroupId, Identity, Notebook, Roster, serve_stdio,
+    Adapter, Bundle, Bytes, Capability, Change, Description, Device, DeviceId, Error, GroupId, Identity, Notebook,
+    Output, Packet, Roster, serve_stdio,
 };
 
 /// Why a capability is missing; `None` for one that is there. A new one does not compile without an answer.
@@ -19,7 +21,10 @@ fn missing(capability: Capability) -> Option<&'static str> {
     }
 }
 
-struct MyAdapter;
+struct MyAdapter {
+    /// How many devices there have been.
+    devices: AtomicU64,
+}
 
 impl Adapter for MyAdapter {
     fn describe(&self) -> Description {
@@ -44,9 +49,11 @@ impl Adapter for MyAdapter {
         }
     }
 
-    fn device(&self, id: &DeviceId) -> Result<Box<dyn Device>, Error> {
-        // Your library's key pair goes here. These bytes are as unlike for two devices as a counter makes them.
-        Ok(Box::new(MyDevice { notebook: Notebook::new(), key: Bytes(id.to_string().into_bytes()), groups: BTreeMap::new() }))
+    fn device(&self, _id: &DeviceId) -> Result<Box<dyn Device>, Error> {
+        // Your library's key pair goes here; until then devices differ by a number.
+        let number = self.devices.fetch_add(1, Ordering::Relaxed);
+        let key = Bytes(number.to_be_bytes().to_vec());
+        Ok(Box::new(MyDevice { notebook: Notebook::new(), key, groups: BTreeMap::new() }))
     }
 }
 
@@ -71,8 +78,28 @@ impl Device for MyDevice {
         let members = self.groups.get(group).ok_or_else(|| Error::bad_request(format!("no group {}", group.0)))?;
         Ok(Roster { members: members.iter().cloned().collect(), authenticated: false })
     }
+
+    fn publish(&mut self, _peer: &DeviceId) -> Result<Bundle, Error> {
+        Err(Error::unsupported("publish"))
+    }
+
+    fn create_group(&mut self, _group: &GroupId) -> Result<Output, Error> {
+        Err(Error::unsupported("create_group"))
+    }
+
+    fn change(&mut self, _group: &GroupId, _change: &Change) -> Result<Output, Error> {
+        Err(Error::unsupported("change"))
+    }
+
+    fn send(&mut self, _group: &GroupId, _plaintext: &[u8]) -> Result<Output, Error> {
+        Err(Error::unsupported("send"))
+    }
+
+    fn receive(&mut self, _packet: &Packet) -> Result<Output, Error> {
+        Err(Error::unsupported("receive"))
+    }
 }
 
 fn main() -> std::io::Result<()> {
-    serve_stdio(&MyAdapter, BufReader::new(stdin().lock()), stdout().lock())
+    serve_stdio(&MyAdapter { devices: AtomicU64::new(1) }, BufReader::new(stdin().lock()), stdout().lock())
 }

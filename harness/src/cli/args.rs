@@ -100,6 +100,8 @@ pub(crate) enum Command {
         #[command(subcommand)]
         action: PeerAction,
     },
+    /// Play scenarios with two implementations of one wire protocol in one conversation or group, every ordered pair
+    Interop(InteropArguments),
     /// Check that a program keeps to the stdio protocol, before any vector
     Conformance(ConformanceArguments),
     /// Write a working skeleton of an adapter
@@ -446,7 +448,7 @@ pub(crate) enum CacheAction {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum PeerAction {
-    /// Install peers: exact versions, into a directory of their own, nothing global
+    /// Install peers: exact versions, nothing global; a peer with a source into a directory of its own, another one where it lies
     Install {
         /// Which [default: all]
         name: Vec<String>,
@@ -500,4 +502,32 @@ pub(crate) enum Language {
     Python,
     Node,
     Rust,
+}
+
+#[derive(Debug, Args)]
+#[command(
+    after_help = "In a pair the first implementation plays the first device of a scenario and every second one after it, the other \
+                  one the rest. A cell is as good as the scenario comes out with either implementation alone. Exit codes: 0 \
+                  everything came out so or is expected otherwise, 1 something did not, 2 misuse."
+)]
+pub(crate) struct InteropArguments {
+    /// Only these (see `run`); may be repeated [default: the built-in implementations and the peers that are installed]
+    #[arg(long, value_name = "ADAPTER")]
+    pub adapter: Vec<String>,
+    #[command(flatten)]
+    pub peers: PeerSource,
+    /// Only vectors whose id matches, such as 'removal/*'; may be repeated [default: those without an outsider]
+    #[arg(long, value_name = "GLOB")]
+    pub vector: Vec<String>,
+    /// Which layer: the library alone, with the shared policy, or both
+    #[arg(long, value_enum, default_value_t = Layers::Both)]
+    pub layer: Layers,
+    /// Where the JSON goes: interop.json in this directory
+    #[arg(long, value_name = "DIR", default_value = "results")]
+    pub out: PathBuf,
+    /// What to print at the end
+    #[arg(long, value_enum, default_value_t = RogueFormat::Table)]
+    pub format: RogueFormat,
+    #[command(flatten)]
+    pub limits: LimitArguments,
 }

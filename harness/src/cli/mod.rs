@@ -36,6 +36,7 @@ pub(crate) fn main() -> ExitCode {
         Command::Split { collection, directory } => commands::collections::split(collection.as_deref(), &directory),
         Command::Combine { root, check } => commands::collections::combine(&root, check),
         Command::Peers { action } => commands::peers::peers(&action),
+        Command::Interop(interop) => commands::interop::interop(&interop),
         Command::Conformance(conformance) => commands::conformance::conformance(&conformance),
         Command::NewAdapter(new) => commands::new_adapter::new_adapter(new.language, &new.directory),
         Command::Rogues(rogues) => commands::rogues::rogues(&rogues),

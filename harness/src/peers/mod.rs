@@ -65,6 +65,9 @@ struct Entry {
     /// Another adapter of this file whose installation this one uses.
     #[serde(default)]
     shares: Option<String>,
+    /// Another adapter of this file for which this configuration stands in groups of several implementations.
+    #[serde(default)]
+    stands_in_for: Option<String>,
     /// What has to be on the machine.
     #[serde(default)]
     needs: Vec<Need>,
@@ -99,6 +102,9 @@ pub struct Peer {
     pub directory: PathBuf,
     /// Whose installation it uses: another one's name, or its own.
     pub installed_as: String,
+    /// For a configuration that is made for groups of several implementations: the adapter for which it stands there. It is
+    /// run by its name only.
+    pub stands_in_for: Option<String>,
     /// The directory that it is installed into: what `{into}` stands for.
     pub into: PathBuf,
     command: Vec<String>,
@@ -150,8 +156,9 @@ pub fn read(path: &Path, root: &Path) -> Result<Vec<Peer>, ManifestError> {
     let document = toml::Deserializer::parse(&text).map_err(|error| malformed(error.to_string()))?;
     let manifest: Manifest = serde_path_to_error::deserialize(document)
         .map_err(|error| malformed(format!("{}: {}", error.path(), error.inner().message())))?;
-    let home = path.parent().unwrap_or(Path::new("."));
-    let home = std::path::absolute(home).map_err(unreadable)?;
+    // Of the whole path: the parent of a bare name is the empty path, which is none.
+    let whole = std::path::absolute(path).map_err(unreadable)?;
+    let home = whole.parent().unwrap_or(Path::new("/"));
     let root = std::path::absolute(root).map_err(unreadable)?;
     let mut peers = Vec::new();
     for (name, entry) in &manifest.adapter {
@@ -177,6 +184,11 @@ pub fn read(path: &Path, root: &Path) -> Result<Vec<Peer>, ManifestError> {
                 }
             },
         };
+        if let Some(other) = &entry.stands_in_for
+            && (other == name || !manifest.adapter.contains_key(other))
+        {
+            return Err(malformed(format!("adapter.{name}.stands_in_for: `{other}` is no other adapter of this file")));
+        }
         let installed_as = entry.shares.clone().unwrap_or_else(|| name.clone());
         let into = root.join(&installed_as);
         let directory = match (&owner.source, &entry.directory) {
@@ -196,6 +208,7 @@ pub fn read(path: &Path, root: &Path) -> Result<Vec<Peer>, ManifestError> {
             steps: Vec::new(),
             directory,
             installed_as,
+            stands_in_for: entry.stands_in_for.clone(),
             into,
             command: entry.command.clone(),
             environment: entry.environment.clone(),
@@ -214,10 +227,15 @@ pub fn is_name(text: &str) -> bool {
 
 /// The suite's own peers: `adapters/peers/adapters.toml` of the checkout that this program was built in.
 pub fn own_manifest() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../adapters/peers").join(FILE)
+    checkout().join("adapters/peers").join(FILE)
 }
 
 /// Where peers are installed if nobody says otherwise: in the checkout that this program was built in.
 pub fn default_root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/peers")
+    checkout().join("target/peers")
+}
+
+fn checkout() -> &'static Path {
+    let harness = Path::new(env!("CARGO_MANIFEST_DIR"));
+    harness.parent().unwrap_or(harness)
 }

@@ -275,7 +275,7 @@ fn conclusion(layer: Layer, observations: &Observations) -> Story {
         (None, Verdict::LeftToTheApplication) => {
             "something bad happened, and the library had asked its application about exactly that".to_owned()
         }
-        (None, _) => "a check does not hold, and nobody had been asked".to_owned(),
+        (None, _) => "a check does not hold, and nothing was asked that would have decided it".to_owned(),
     };
     if verdict == Verdict::Fail && observations.stop.is_none() {
         let positive = observations.checks.iter().any(|check| !check.holds && check.polarity != Polarity::Negative);

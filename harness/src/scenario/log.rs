@@ -1,6 +1,6 @@
 //! What happened, step by step: the evidence behind the checks, and the story that `e2esm explain` tells.
 
-use e2esm_adapter::{Address, DeviceId, Error, Event, Message, PacketKind};
+use e2esm_adapter::{Address, Bytes, DeviceId, Error, Event, Message, PacketKind};
 
 /// One thing that happened.
 #[derive(Clone, Debug)]
@@ -60,6 +60,8 @@ pub struct Delivery {
     pub to: DeviceId,
     /// Whether the device's user is on the server's side and merely tries its luck.
     pub tapped: bool,
+    /// The packet's bytes; none where a message came without a packet.
+    pub bytes: Bytes,
     /// The message read, nothing, or the refusal.
     pub result: Result<Option<Message>, Error>,
 }

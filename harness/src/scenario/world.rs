@@ -252,6 +252,7 @@ impl<'v> World<'v> {
                         label: message.sender.clone(),
                         to: handle.clone(),
                         tapped: false,
+                        bytes: Bytes::default(),
                         result: Ok(Some(message.clone())),
                     }));
                 }
@@ -457,7 +458,8 @@ impl<'v> World<'v> {
             // Whoever works with the server is given everything, and tries it.
             for tap in self.taps() {
                 if !recipients.contains(&tap) && tap != author {
-                    queue.extend(self.hand_over(&tap, mail.clone(), true)?);
+                    // Its answers to what it was only shown go nowhere: what the server lets it say is the scenario's to say.
+                    self.hand_over(&tap, mail.clone(), true)?;
                 }
             }
             if mail.packet.kind == PacketKind::Change
@@ -556,6 +558,7 @@ impl<'v> World<'v> {
             label: mail.packet.from.clone(),
             to: to.clone(),
             tapped,
+            bytes: mail.packet.bytes,
             result,
         }));
         self.note_rosters(to)?;

@@ -9,6 +9,7 @@ pub(crate) mod conformance;
 pub(crate) mod costs;
 pub(crate) mod explain;
 pub(crate) mod export;
+pub(crate) mod interop;
 pub(crate) mod list;
 pub(crate) mod mls_vectors;
 pub(crate) mod new_adapter;
@@ -91,7 +92,8 @@ pub(crate) fn targets(asked: &[String], source: &PeerSource, limits: &LimitArgum
     let peers = peers(source)?;
     let mut targets: Vec<Target> = Vec::new();
     for text in asked {
-        let found = if built_in.contains(text) {
+        let unusual = || e2esm::registry::unusual().iter().any(|adapter| adapter.describe().name == *text);
+        let found = if built_in.contains(text) || unusual() {
             vec![target(text)]
         } else if text == "all" {
             let mut all: Vec<_> = built_in.iter().map(target).collect();
@@ -141,8 +143,9 @@ pub(crate) fn peers(source: &PeerSource) -> Result<Vec<Peer>> {
     let here = PathBuf::from(e2esm::peers::FILE);
     let user = source.adapters.clone().or_else(|| here.is_file().then_some(here));
     if let Some(path) = user {
+        let own = all.len();
         for peer in e2esm::peers::read(&path, &root)? {
-            let taken = all.iter().any(|known: &Peer| known.name == peer.name || known.into == peer.into);
+            let taken = all[..own].iter().any(|known: &Peer| known.name == peer.name || known.into == peer.into);
             if taken || peer.name == "all" || e2esm::registry::find(&peer.name).is_some() {
                 bail!("{}: adapter.{}: the name is taken, see `e2esm list adapters`", path.display(), peer.name);
             }
@@ -156,7 +159,7 @@ pub(crate) fn peers(source: &PeerSource) -> Result<Vec<Peer>> {
 fn installed(peers: &[Peer], program: &Path) -> Result<Vec<Target>> {
     let mut targets = Vec::new();
     let mut absent = Vec::new();
-    for peer in peers {
+    for peer in peers.iter().filter(|peer| peer.stands_in_for.is_none()) {
         if install::state(peer)?.runs() {
             targets.push(peer.target(program));
         } else {
@@ -197,7 +200,10 @@ fn foreign(text: &str, keeper: &Path, taken: &[&String], limits: Limits) -> Resu
                 );
             }
             if taken.iter().any(|known| **known == name) {
-                bail!("`{text}` calls itself `{name}`, and so does another implementation: it needs a name of its own");
+                bail!(
+                    "`{text}` calls itself `{name}`, and so does another implementation: if it is that one, say `{name}`; else it \
+                     needs a name of its own"
+                );
             }
             name
         }
