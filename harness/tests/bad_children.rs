@@ -64,8 +64,11 @@ fn main() {
     libtest_mimic::run(&Arguments::from_args(), trials.collect()).exit();
 }
 
+/// The exit code, the rows of each implementation, and what was said on stderr.
+type Ran = (i32, BTreeMap<String, Vec<Value>>, String);
+
 /// Runs the child beside a sound implementation. Which rows are there, and what was said on stderr.
-fn run(name: &str, token: &str) -> Result<(i32, BTreeMap<String, Vec<Value>>, String), Failed> {
+fn run(name: &str, token: &str) -> Result<Ran, Failed> {
     let directory = tempfile::tempdir()?;
     let manifest = directory.path().join("adapters.toml");
     let this = std::env::current_exe()?;

@@ -14,7 +14,8 @@ use e2esm::worker::Limits;
 fn another_cipher_suite_and_another_wire_format_policy_come_out_like_the_usual_ones() {
     let vectors = embedded().expect("the embedded vectors are well-formed").vectors;
     let program = PathBuf::from(env!("CARGO_BIN_EXE_e2esm"));
-    let settings = Settings { layers: Layer::ALL.to_vec(), limits: Limits::default(), seed: 0, jobs: 2, patience: PATIENCE };
+    let settings =
+        Settings { layers: Layer::ALL.to_vec(), limits: Limits::default(), seed: 0, jobs: 2, patience: PATIENCE };
     for unusual in registry::unusual() {
         let name = unusual.describe().name;
         let (usual, _) = name.rsplit_once('-').expect("a usual name, a hyphen, and what is unusual");
@@ -36,7 +37,8 @@ fn sound_implementations_pass_the_extra_scenarios() {
         .iter()
         .map(|adapter| Target::built_in(program.clone(), &adapter.describe().name))
         .collect();
-    let settings = Settings { layers: Layer::ALL.to_vec(), limits: Limits::default(), seed: 0, jobs: 2, patience: PATIENCE };
+    let settings =
+        Settings { layers: Layer::ALL.to_vec(), limits: Limits::default(), seed: 0, jobs: 2, patience: PATIENCE };
     let columns = run(&targets, &vectors, &settings, &|| {});
     assert_eq!(columns.len(), targets.len());
     for column in columns {

@@ -10,7 +10,7 @@ use e2esm::probe::probe;
 use e2esm::recorded::{self, Agreement};
 use e2esm::registry;
 use e2esm::scenario::Layer;
-use e2esm::suite::{PATIENCE, Column, Settings, Target, run_one};
+use e2esm::suite::{Column, PATIENCE, Settings, Target, run_one};
 use e2esm::vector::load::embedded;
 use e2esm::worker::{Limits, Worker};
 use e2esm_playback::Implementation;
@@ -19,7 +19,13 @@ use libtest_mimic::{Arguments, Failed, Trial};
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let arguments = Arguments::from_args();
     let program = PathBuf::from(env!("CARGO_BIN_EXE_e2esm"));
-    let settings = Arc::new(Settings { layers: Layer::ALL.to_vec(), limits: Limits::default(), seed: 0, jobs: 1, patience: PATIENCE });
+    let settings = Arc::new(Settings {
+        layers: Layer::ALL.to_vec(),
+        limits: Limits::default(),
+        seed: 0,
+        jobs: 1,
+        patience: PATIENCE,
+    });
     let divergences = Arc::new(Divergences::checked_in()?);
     let mut trials = Vec::new();
     for adapter in registry::built_in() {
