@@ -1,7 +1,7 @@
 // Who the adapters are, and what they cannot do.
 
 const COMMON = {
-  implementation: '@wireapp/core-crypto',
+  implementation: 'core-crypto',
   version: '10.3.0',
 };
 

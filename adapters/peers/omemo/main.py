@@ -19,7 +19,7 @@ PER_MESSAGE = "each message has a key of its own, encrypted for the devices of t
 
 DESCRIPTION = {
     "name": "omemo",
-    "implementation": "python-omemo (OMEMO and Twomemo)",
+    "implementation": "python-omemo",
     "version": f"{omemo.__version__} and {twomemo_version}",
     "protocol": "OMEMO (XEP-0384 version 0.8)",
     "cipher_suite": "urn:xmpp:omemo:2: X3DH and Double Ratchet (X25519, Ed25519, HKDF-SHA-256, AES-256-CBC, HMAC-SHA-256 cut to 16 bytes)",
