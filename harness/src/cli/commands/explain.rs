@@ -22,7 +22,8 @@ pub(crate) fn explain(arguments: &ExplainArguments) -> Result<u8> {
     } else if e2esm::rogues::all().iter().any(|rogue| rogue.name == arguments.adapter) {
         Target::rogue(super::program()?, &arguments.adapter)
     } else {
-        super::target(&arguments.adapter, &arguments.peers, &arguments.limits)?
+        super::target(&arguments.adapter, &arguments.peers, &arguments.limits)
+            .context("`e2esm list adapters` and `e2esm list rogues` say what there is")?
     };
     let description = Worker::start(&target.launch, settings.limits)
         .and_then(|mut worker| probe(&mut worker))
