@@ -9,7 +9,6 @@ use comfy_table::{Cell as Field, CellAlignment, Color, Table};
 use e2esm::interop::{self, Interop, KnownDifference, Outcome, Pair, Ready};
 use e2esm::results::{Environment, Run, Suite, write_atomically};
 use e2esm::suite::Target;
-use globset::{Glob, GlobSetBuilder};
 
 use crate::cli::args::{InteropArguments, RogueFormat};
 use crate::cli::{AS_EXPECTED, UNEXPECTED, console};
@@ -19,11 +18,7 @@ const SHOWN: usize = 96;
 
 pub(crate) fn interop(arguments: &InteropArguments) -> Result<u8> {
     let set = super::vectors(&super::VectorSource::default())?;
-    let mut globs = GlobSetBuilder::new();
-    for pattern in &arguments.vector {
-        globs.add(Glob::new(pattern).with_context(|| format!("--vector {pattern}"))?);
-    }
-    let globs = globs.build()?;
+    let globs = super::globs(&arguments.vector)?;
     let chosen = |vector: &&e2esm::vector::Vector| match arguments.vector.is_empty() {
         true => interop::is_mixed_by_default(vector),
         false => globs.is_match(&vector.id),

@@ -28,6 +28,7 @@ use e2esm::scenario::Layer;
 use e2esm::suite::{PATIENCE, Settings, Target};
 use e2esm::vector::load::{VectorSet, directory, embedded};
 use e2esm::worker::{Launch, Limits, Worker};
+use globset::{Glob, GlobSet, GlobSetBuilder};
 
 use super::args::{Layers, LimitArguments, PeerSource, VectorSource};
 
@@ -49,6 +50,15 @@ pub(crate) fn requirement_ids(directory: &std::path::Path) -> Result<std::collec
         embedded()?.requirements
     };
     Ok(requirements.into_iter().map(|requirement| requirement.id).collect())
+}
+
+/// The ids of vectors that `--vector` was given for.
+pub(crate) fn globs(patterns: &[String]) -> Result<GlobSet> {
+    let mut globs = GlobSetBuilder::new();
+    for pattern in patterns {
+        globs.add(Glob::new(pattern).with_context(|| format!("--vector {pattern}"))?);
+    }
+    Ok(globs.build()?)
 }
 
 /// The settings that were asked for.

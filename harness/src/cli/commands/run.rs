@@ -7,18 +7,13 @@ use e2esm::divergence::Divergences;
 use e2esm::report::{junit, table};
 use e2esm::results::{Frame, Results};
 use e2esm::suite;
-use globset::{Glob, GlobSetBuilder};
 
 use crate::cli::args::{Format, RunArguments};
 use crate::cli::{AS_EXPECTED, UNEXPECTED, console};
 
 pub(crate) fn run(arguments: &RunArguments) -> Result<u8> {
     let set = super::vectors(&arguments.vectors)?;
-    let mut globs = GlobSetBuilder::new();
-    for pattern in &arguments.vector {
-        globs.add(Glob::new(pattern).with_context(|| format!("--vector {pattern}"))?);
-    }
-    let globs = globs.build()?;
+    let globs = super::globs(&arguments.vector)?;
     let chosen: Vec<_> = set
         .vectors
         .iter()

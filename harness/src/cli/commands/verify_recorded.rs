@@ -3,24 +3,19 @@
 use std::collections::BTreeMap;
 use std::time::Instant;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use comfy_table::presets::UTF8_FULL_CONDENSED;
 use comfy_table::{Cell, CellAlignment, Color, Table};
 use e2esm::recorded::{self, Agreement, Column, embedded, load};
 use e2esm::suite::Target;
 use e2esm_playback::Recorded;
-use globset::{Glob, GlobSetBuilder};
 use serde_json::json;
 
 use crate::cli::args::{Layers, RogueFormat, VerifyRecordedArguments};
 use crate::cli::{AS_EXPECTED, MISUSE, UNEXPECTED, console};
 
 pub(crate) fn verify(arguments: &VerifyRecordedArguments) -> Result<u8> {
-    let mut globs = GlobSetBuilder::new();
-    for pattern in &arguments.vector {
-        globs.add(Glob::new(pattern).with_context(|| format!("--vector {pattern}"))?);
-    }
-    let globs = globs.build()?;
+    let globs = super::globs(&arguments.vector)?;
     let all = match &arguments.path {
         None => embedded()?,
         Some(path) => match load(path, &super::requirement_ids(path)?) {

@@ -3,8 +3,6 @@
 //!
 //! A bad child is this very test binary: a sound implementation behind streams that go wrong. So it is bad at one place only.
 
-#![cfg(target_os = "linux")]
-
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read, Write, stdin, stdout};
 use std::process::{Command, Stdio};
@@ -50,7 +48,7 @@ const CHILDREN: [(&str, &str, &str); 16] = [
     ("hungry-grandchild", "lets a process of its own eat the memory", "used more than 300 MB of resident memory"),
 ];
 
-fn main() {
+pub(super) fn main() {
     let arguments: Vec<String> = std::env::args().collect();
     if let Some(at) = arguments.iter().position(|argument| argument == BAD) {
         be_bad(&arguments[at + 1]);
