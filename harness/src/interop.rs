@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use crate::probe::probe;
 use crate::results::{Environment, Run, Suite};
 use crate::scenario::{Cast, Entry, Layer, Log, Observations, Player, Stop, play};
-use crate::suite::{Settings, Target};
+use crate::suite::{Settings, Target, in_pool};
 use crate::vector::{Role, Vector, describe};
 use crate::verdict::{Verdict, verdict};
 use crate::worker::{Failure, Worker};
@@ -264,10 +264,7 @@ pub fn run(
             })
             .collect()
     };
-    match rayon::ThreadPoolBuilder::new().num_threads(settings.jobs).build() {
-        Ok(pool) => pool.install(work),
-        Err(_) => work(),
-    }
+    in_pool(settings.jobs, work)
 }
 
 fn mixed(

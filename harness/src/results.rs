@@ -140,6 +140,17 @@ pub struct Frame<'a> {
     pub divergences: &'a Divergences,
 }
 
+impl Suite {
+    /// This program, with these vectors.
+    pub fn playing(set: &VectorSet) -> Self {
+        Self {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            commit: env!("E2ESM_COMMIT").to_owned(),
+            vectors_sha256: set.sha256.clone(),
+        }
+    }
+}
+
 impl Results {
     /// The results of one column.
     pub fn new(column: &Column, frame: &Frame<'_>) -> Self {
@@ -156,11 +167,7 @@ impl Results {
         }
         Self {
             schema_version: SCHEMA_VERSION,
-            suite: Suite {
-                version: env!("CARGO_PKG_VERSION").to_owned(),
-                commit: env!("E2ESM_COMMIT").to_owned(),
-                vectors_sha256: frame.set.sha256.clone(),
-            },
+            suite: Suite::playing(frame.set),
             environment: Environment::here(),
             run: Run {
                 started_unix: frame.started_unix,

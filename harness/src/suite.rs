@@ -170,9 +170,13 @@ pub fn run(targets: &[Target], vectors: &[Vector], settings: &Settings, done: &(
             })
             .collect()
     };
-    match rayon::ThreadPoolBuilder::new().num_threads(settings.jobs).build() {
+    in_pool(settings.jobs, work)
+}
+
+/// Does work in a pool of so many threads; without threads of its own it is slower, not wrong.
+pub fn in_pool<R: Send>(threads: usize, work: impl FnOnce() -> R + Send) -> R {
+    match rayon::ThreadPoolBuilder::new().num_threads(threads).build() {
         Ok(pool) => pool.install(work),
-        // Without threads of its own the run is slower, not wrong.
         Err(_) => work(),
     }
 }

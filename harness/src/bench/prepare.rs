@@ -5,6 +5,8 @@ use e2esm_adapter::{Adapter, Address, Bundle, Bytes, Change, Device, DeviceId, E
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
+use crate::suite::in_pool;
+
 use super::cache::{Cache, CacheError, Key};
 use super::cell::{Actor, GroupState, Setting, group, member};
 
@@ -132,10 +134,7 @@ pub fn device(adapter: &dyn Adapter, id: &DeviceId) -> Result<Box<dyn Device>, E
 pub fn throw_away(adapter: &dyn Adapter, ids: &[DeviceId], claimed_by: &DeviceId) -> Result<Vec<Bundle>, Error> {
     let make = || ids.par_iter().map(|id| device(adapter, id)?.publish(claimed_by)).collect();
     // Making them is no part of what is measured: all processors, whatever pool the measured work is given.
-    match rayon::ThreadPoolBuilder::new().num_threads(processors()).build() {
-        Ok(pool) => pool.install(make),
-        Err(_) => make(),
-    }
+    in_pool(processors(), make)
 }
 
 fn processors() -> usize {

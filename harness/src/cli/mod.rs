@@ -6,6 +6,8 @@ mod console;
 
 use std::io::{BufReader, stdin, stdout};
 use std::process::ExitCode;
+#[cfg(target_os = "linux")]
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use clap::{CommandFactory, Parser};
 use e2esm_adapter::serve_stdio;
@@ -83,17 +85,21 @@ fn serve(arguments: &WorkerArguments) -> ExitCode {
     }
 }
 
+/// Whether there can be any: commands that start no foreign program have nothing to look for.
+#[cfg(target_os = "linux")]
+static ADOPTING: AtomicBool = AtomicBool::new(false);
+
 /// From now on a foreign program whose keeper is killed becomes this process's own child.
 fn adopt_strays() {
     // Where that cannot be had, the keepers do without.
     #[cfg(target_os = "linux")]
-    let _ = e2esm::keeper::adopt_strays();
+    ADOPTING.store(e2esm::keeper::adopt_strays().is_ok(), Ordering::Relaxed);
 }
 
 /// Nothing that was started survives.
 fn end_strays() {
     #[cfg(target_os = "linux")]
-    for name in e2esm::keeper::end_strays() {
+    for name in ADOPTING.load(Ordering::Relaxed).then(e2esm::keeper::end_strays).unwrap_or_default() {
         eprintln!("e2esm: `{name}` had outlived its keeper, and was killed");
     }
 }

@@ -96,7 +96,7 @@ pub fn missing_needs(peer: &Peer) -> Vec<&Need> {
 pub fn install(peer: &Peer, told: &dyn Fn(&str)) -> Result<()> {
     let missing = missing_needs(peer);
     if !missing.is_empty() {
-        let missing: Vec<_> = missing.iter().map(|need| format!("{} ({})", need.what, need.get)).collect();
+        let missing: Vec<_> = missing.iter().map(ToString::to_string).collect();
         bail!("it needs {}", missing.join(", and "));
     }
     let sha256 = hash(peer)?;

@@ -85,6 +85,13 @@ pub struct Need {
     pub get: String,
 }
 
+/// What it is, and how to get it.
+impl std::fmt::Display for Need {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(formatter, "{} ({})", self.what, self.get)
+    }
+}
+
 /// An adapter of an `adapters.toml`, with its paths made absolute.
 #[derive(Clone, Debug)]
 pub struct Peer {

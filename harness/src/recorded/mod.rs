@@ -14,7 +14,7 @@ use e2esm_playback::{Implementation, Outcome, Played, ReadError, Recorded, play,
 use rayon::prelude::*;
 use serde::Serialize;
 
-use crate::suite::Target;
+use crate::suite::{Target, in_pool};
 use crate::worker::{Failure, Limits, Worker};
 
 /// The vectors that the binary carries, sorted by id.
@@ -177,10 +177,7 @@ pub fn verify(
         }
         columns
     };
-    match rayon::ThreadPoolBuilder::new().num_threads(jobs).build() {
-        Ok(pool) => pool.install(work),
-        Err(_) => work(),
-    }
+    in_pool(jobs, work)
 }
 
 /// Plays one vector on one target, in a process of its own.

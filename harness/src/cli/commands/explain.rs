@@ -17,9 +17,7 @@ pub(crate) fn explain(arguments: &ExplainArguments) -> Result<u8> {
         .find(|vector| vector.id == arguments.vector)
         .with_context(|| format!("there is no vector `{}`: see `e2esm list vectors`", arguments.vector))?;
     let settings = super::settings(&arguments.limits, arguments.layer);
-    let target = if e2esm::registry::find(&arguments.adapter).is_some() {
-        Target::built_in(super::program()?, &arguments.adapter)
-    } else if e2esm::rogues::all().iter().any(|rogue| rogue.name == arguments.adapter) {
+    let target = if e2esm::rogues::all().iter().any(|rogue| rogue.name == arguments.adapter) {
         Target::rogue(super::program()?, &arguments.adapter)
     } else {
         super::target(&arguments.adapter, &arguments.peers, &arguments.limits)

@@ -29,8 +29,7 @@ pub(crate) fn interop(arguments: &InteropArguments) -> Result<u8> {
     }
     let settings = super::settings(&arguments.limits, arguments.layer);
     let known = interop::known_differences().context("harness/interop-divergences.json")?;
-    let unwritable = || format!("{}: no results can be written there", arguments.out.display());
-    std::fs::create_dir_all(&arguments.out).with_context(unwritable)?;
+    super::writable(&arguments.out)?;
     let started_unix = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs();
     let start = Instant::now();
     let ready = interop::ready(targets(arguments)?, &settings)
@@ -44,11 +43,7 @@ pub(crate) fn interop(arguments: &InteropArguments) -> Result<u8> {
     bar.finish_and_clear();
     let document = Interop {
         schema_version: interop::SCHEMA_VERSION,
-        suite: Suite {
-            version: env!("CARGO_PKG_VERSION").to_owned(),
-            commit: env!("E2ESM_COMMIT").to_owned(),
-            vectors_sha256: set.sha256.clone(),
-        },
+        suite: Suite::playing(&set),
         environment: Environment::here(),
         run: Run { started_unix, seed: settings.seed, jobs: settings.jobs, limits: settings.limits },
         implementations: ready.iter().map(|ready| ready.description.clone()).collect(),

@@ -52,6 +52,14 @@ pub(crate) fn requirement_ids(directory: &std::path::Path) -> Result<std::collec
     Ok(requirements.into_iter().map(|requirement| requirement.id).collect())
 }
 
+/// Makes the directory for results. Before the work, not after it: can anything be written there?
+pub(crate) fn writable(out: &Path) -> Result<()> {
+    let unwritable = || format!("{}: no results can be written there", out.display());
+    std::fs::create_dir_all(out).with_context(unwritable)?;
+    tempfile::tempfile_in(out).with_context(unwritable)?;
+    Ok(())
+}
+
 /// The ids of vectors that `--vector` was given for.
 pub(crate) fn globs(patterns: &[String]) -> Result<GlobSet> {
     let mut globs = GlobSetBuilder::new();
@@ -93,12 +101,12 @@ pub(crate) fn program() -> Result<PathBuf> {
 /// blank).
 pub(crate) fn targets(asked: &[String], source: &PeerSource, limits: &LimitArguments) -> Result<Vec<Target>> {
     let program = program()?;
-    super::adopt_strays();
     let built_in: Vec<String> = e2esm::registry::built_in().iter().map(|adapter| adapter.describe().name).collect();
     let target = |name: &String| Target::built_in(program.clone(), name);
     if asked.is_empty() {
         return Ok(built_in.iter().map(target).collect());
     }
+    super::adopt_strays();
     let peers = peers(source)?;
     let mut targets: Vec<Target> = Vec::new();
     for text in asked {

@@ -78,8 +78,7 @@ fn list(peers: &[Peer], format: RogueFormat) -> Result<u8> {
     let mut rows = Vec::new();
     for peer in peers {
         let state = install::state(peer)?;
-        let lacks: Vec<_> =
-            install::missing_needs(peer).iter().map(|need| format!("{} ({})", need.what, need.get)).collect();
+        let lacks: Vec<_> = install::missing_needs(peer).iter().map(ToString::to_string).collect();
         let mut cell = Cell::new(state.label());
         if console::colour() {
             cell = cell.fg(if state.runs() { Color::Green } else { Color::Yellow });

@@ -26,10 +26,7 @@ pub(crate) fn run(arguments: &RunArguments) -> Result<u8> {
     let targets = super::targets(&arguments.adapter, &arguments.peers, &arguments.limits)?;
     let settings = super::settings(&arguments.limits, arguments.layer);
     let divergences = Divergences::checked_in().context("harness/divergences.json")?;
-    // Before the work, not after it: can anything be written there?
-    let unwritable = || format!("{}: no results can be written there", arguments.out.display());
-    std::fs::create_dir_all(&arguments.out).with_context(unwritable)?;
-    tempfile::tempfile_in(&arguments.out).with_context(unwritable)?;
+    super::writable(&arguments.out)?;
     let started_unix = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs();
     let start = Instant::now();
     let bar = console::progress(targets.len() * chosen.len() * settings.layers.len(), "playing");
