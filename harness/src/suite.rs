@@ -173,12 +173,24 @@ pub fn run(targets: &[Target], vectors: &[Vector], settings: &Settings, done: &(
     in_pool(settings.jobs, work)
 }
 
-/// Does work in a pool of so many threads; without threads of its own it is slower, not wrong.
+/// Does work in a pool of so many threads; without threads of its own it is slower, not wrong. The threads have ended when it
+/// returns: a pool that is dropped ends its threads without waiting for them, and what they still allocate and free would be
+/// counted as part of whatever is measured next.
 pub fn in_pool<R: Send>(threads: usize, work: impl FnOnce() -> R + Send) -> R {
-    match rayon::ThreadPoolBuilder::new().num_threads(threads).build() {
+    let mut running = Vec::with_capacity(threads);
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).spawn_handler(|thread| {
+        running.push(std::thread::Builder::new().spawn(|| thread.run())?);
+        Ok(())
+    });
+    let result = match pool.build() {
         Ok(pool) => pool.install(work),
         Err(_) => work(),
+    };
+    for thread in running {
+        // A panic in the pool has been passed on already; here only the end of the thread matters.
+        let _ = thread.join();
     }
+    result
 }
 
 /// Runs one vector against one target at one layer.
@@ -221,5 +233,37 @@ fn failed_row(vector: &Vector, layer: Layer, failure: &Failure) -> Row {
         stop,
         traffic: Traffic::default(),
         milliseconds: 0.0,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::time::Duration;
+
+    use super::in_pool;
+
+    static ENDED: AtomicUsize = AtomicUsize::new(0);
+
+    /// Ends slowly with the thread it belongs to.
+    struct Slow;
+
+    impl Drop for Slow {
+        fn drop(&mut self) {
+            std::thread::sleep(Duration::from_millis(50));
+            ENDED.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+
+    thread_local!(static SLOW: Slow = const { Slow });
+
+    #[test]
+    fn no_thread_of_a_pool_outlives_its_work() {
+        let answer = in_pool(4, || {
+            rayon::broadcast(|_| SLOW.with(|_| ()));
+            7
+        });
+        assert_eq!(answer, 7);
+        assert_eq!(ENDED.load(Ordering::SeqCst), 4);
     }
 }

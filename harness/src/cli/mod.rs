@@ -123,16 +123,22 @@ fn keep(_command: &[std::ffi::OsString]) -> ExitCode {
     ExitCode::from(MISUSE)
 }
 
-/// A harness that was killed cannot end a worker that is busy: the worker looks for itself.
+/// A harness that was killed cannot end a worker that is busy: the worker looks for itself. The thread that does so has started
+/// when this returns: what starting it allocates is no part of what is measured.
 fn end_with_parent() {
     #[cfg(unix)]
-    std::thread::spawn(|| {
-        let harness = std::os::unix::process::parent_id();
-        while std::os::unix::process::parent_id() == harness {
-            std::thread::sleep(std::time::Duration::from_millis(200));
-        }
-        std::process::exit(i32::from(UNEXPECTED));
-    });
+    {
+        static STARTED: std::sync::Barrier = std::sync::Barrier::new(2);
+        std::thread::spawn(|| {
+            STARTED.wait();
+            let harness = std::os::unix::process::parent_id();
+            while std::os::unix::process::parent_id() == harness {
+                std::thread::sleep(std::time::Duration::from_millis(200));
+            }
+            std::process::exit(i32::from(UNEXPECTED));
+        });
+        STARTED.wait();
+    }
 }
 
 /// The child's side of benchmarks: one cell, measured as often as it is asked for.
