@@ -1,11 +1,14 @@
 //! Expected divergences: bad verdicts of real libraries that are known, each with its reason and source. An entry that is
 //! no longer needed is an error too.
 
+use std::path::{Path, PathBuf};
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::scenario::Layer;
 use crate::suite::Column;
+use crate::vector::Vector;
 use crate::verdict::Verdict;
 
 /// One known divergence.
@@ -26,7 +29,28 @@ pub struct Divergence {
     pub source: String,
 }
 
-/// The checked-in list.
+/// What is wrong with a file of divergences.
+#[derive(Debug, thiserror::Error)]
+pub enum DivergencesError {
+    /// It could not be read.
+    #[error("{}: {source}", path.display())]
+    Read {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// It is not such a file, or says what cannot be.
+    #[error("{}: {reason}", path.display())]
+    Malformed {
+        /// Which file.
+        path: PathBuf,
+        /// Where, what, and what was expected.
+        reason: String,
+    },
+}
+
+/// The checked-in list, and whatever one's own files add to it.
 #[derive(Clone, Debug, Default)]
 pub struct Divergences(Vec<Divergence>);
 
@@ -52,6 +76,39 @@ impl Divergences {
         serde_json::from_str(include_str!("../divergences.json")).map(Self)
     }
 
+    /// Adds those of a file of one's own. Each must be about one of these vectors, and about something that no other entry is
+    /// about; the adapter may be one that does not run.
+    ///
+    /// # Errors
+    /// [`DivergencesError`], with the file, the entry and what was expected. Nothing is added then.
+    pub fn add(&mut self, path: &Path, vectors: &[Vector]) -> Result<(), DivergencesError> {
+        let malformed = |reason: String| DivergencesError::Malformed { path: path.to_owned(), reason };
+        let text =
+            std::fs::read_to_string(path).map_err(|source| DivergencesError::Read { path: path.to_owned(), source })?;
+        let mut json = serde_json::Deserializer::from_str(&text);
+        let more: Vec<Divergence> = serde_path_to_error::deserialize(&mut json)
+            .map_err(|error| malformed(format!("entry {}: {}", error.path(), error.inner())))?;
+        json.end().map_err(|error| malformed(error.to_string()))?;
+        let mut all = self.clone();
+        for entry in more {
+            let Divergence { adapter, vector, layer, verdict, .. } = &entry;
+            let about = format!("{adapter}, {vector} [{}]", layer.label());
+            if !vectors.iter().any(|known| known.id == *vector) {
+                return Err(malformed(format!("{about}: there is no such vector, see `e2esm list vectors`")));
+            }
+            if verdict.needs_no_reason() {
+                let label = verdict.label();
+                return Err(malformed(format!("{about}: `{label}` is no divergence, expected `fail` or `error`")));
+            }
+            if all.find(adapter, vector, *layer).is_some() {
+                return Err(malformed(format!("{about}: there is an entry about this already")));
+            }
+            all.0.push(entry);
+        }
+        *self = all;
+        Ok(())
+    }
+
     /// All of them.
     pub fn all(&self) -> &[Divergence] {
         &self.0
@@ -71,7 +128,7 @@ impl Divergences {
                 let sentence = match self.find(&column.name, &row.vector, row.layer) {
                     Some(entry) if entry.verdict == row.verdict => continue,
                     Some(entry) => format!(
-                        "came out as `{}`, but divergences.json expects `{}`: remove or mend the entry",
+                        "came out as `{}`, but its entry of expected divergences says `{}`: remove or mend it",
                         row.verdict.label(),
                         entry.verdict.label()
                     ),

@@ -12,6 +12,7 @@ pub fn all() -> Vec<(&'static str, Schema)> {
         ("vectors/schema/collection.json", schemars::schema_for!(e2esm_playback::Collection)),
         ("vectors/schema/requirements.json", schemars::schema_for!(Vec<crate::vector::load::Requirement>)),
         ("results/schema/results.json", schemars::schema_for!(crate::results::Results)),
+        ("results/schema/divergences.json", schemars::schema_for!(Vec<crate::divergence::Divergence>)),
         ("results/schema/interop.json", schemars::schema_for!(crate::interop::Interop)),
         ("results/schema/benchmarks.json", schemars::schema_for!(crate::bench::document::Benchmarks)),
         ("results/schema/comparison.json", schemars::schema_for!(crate::compare::Comparison)),

@@ -62,6 +62,60 @@ fn a_run_writes_its_results_whole_and_says_where() {
     assert_eq!(results.vectors.len(), 1);
 }
 
+#[test]
+fn known_failures_of_ones_own_are_expected_and_nothing_else_is() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let path = |name: &str| directory.path().join(name).to_string_lossy().into_owned();
+    let adapter = format!("'{}' worker --rogue trusts-own-label", env!("CARGO_BIN_EXE_e2esm"));
+    let run = |entries: Option<&str>| {
+        let (known, out) = (path("known.json"), path("out"));
+        let mut arguments = vec!["run", "--adapter", &adapter, "--vector", "participation/ghost-*", "--out", &out];
+        if let Some(entries) = entries {
+            std::fs::write(&known, entries).expect("a file");
+            arguments.extend(["--divergences", &known]);
+        }
+        e2esm(&arguments)
+    };
+    let entry = |verdict: &str| {
+        format!(
+            r#"{{"adapter": "trusts-own-label", "vector": "participation/ghost-server-inject", "layer": "policy",
+                 "verdict": "{verdict}", "reason": "made so", "source": "here"}}"#
+        )
+    };
+    let fails = entry("fail");
+    assert_eq!(run(None).status.code(), Some(1));
+    let output = run(Some(&format!("[{fails}]")));
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    let results = std::fs::read_to_string(directory.path().join("out/trusts-own-label.json")).expect("results");
+    assert!(results.contains("made so"), "the reason stands beside the verdict");
+    // An entry that came out otherwise, and one that is about another row.
+    let output = run(Some(&format!("[{}]", entry("error"))));
+    assert_eq!(output.status.code(), Some(1));
+    assert!(stderr(&output).contains("came out as `fail`"), "{}", stderr(&output));
+    assert_eq!(run(Some(&format!("[{}]", fails.replace("server-inject", "hidden")))).status.code(), Some(1));
+    let taken = ("libsignal-rust", "authentication/degenerate-dh");
+    for (entries, says) in [
+        (format!("[{fails}, {fails}]"), "there is an entry about this already"),
+        (
+            format!("[{fails}]")
+                .replace("trusts-own-label", taken.0)
+                .replace("participation/ghost-server-inject", taken.1),
+            "already",
+        ),
+        (format!("[{}]", entry("graded")), "`graded` is no divergence"),
+        (format!("[{fails}]").replace("ghost-server-inject", "ghost"), "there is no such vector"),
+        (format!("[{fails}]").replace("reason", "because"), "unknown field `because`"),
+        (format!("[{fails}] and more"), "trailing characters"),
+    ] {
+        let output = run(Some(&entries));
+        assert_eq!(output.status.code(), Some(2), "{entries}: {}", stderr(&output));
+        assert!(stderr(&output).contains(says) && stderr(&output).contains("known.json"), "{}", stderr(&output));
+    }
+    let missing = e2esm(&["run", "--divergences", &path("missing.json")]);
+    assert_eq!(missing.status.code(), Some(2));
+    assert!(stderr(&missing).contains("missing.json"), "{}", stderr(&missing));
+}
+
 /// Everything that may differ between two runs: times.
 fn without_times(value: &mut Value) {
     match value {

@@ -174,6 +174,9 @@ pub(crate) struct RunArguments {
     /// Which layer: the library alone, with the shared policy, or both
     #[arg(long, value_enum, default_value_t = Layers::Both)]
     pub layer: Layers,
+    /// Bad verdicts that are known, beside those of harness/divergences.json: a file of the same form; may be repeated
+    #[arg(long, value_name = "FILE")]
+    pub divergences: Vec<PathBuf>,
     /// Where the JSON goes
     #[arg(long, value_name = "DIR", default_value = "results")]
     pub out: PathBuf,
@@ -193,6 +196,7 @@ impl Default for RunArguments {
             peers: PeerSource::default(),
             vector: Vec::new(),
             layer: Layers::Both,
+            divergences: Vec::new(),
             out: PathBuf::from("results"),
             format: Format::Table,
             vectors: VectorSource::default(),
@@ -528,6 +532,8 @@ pub(crate) struct InteropArguments {
     /// What to print at the end
     #[arg(long, value_enum, default_value_t = RogueFormat::Table)]
     pub format: RogueFormat,
+    #[command(flatten)]
+    pub vectors: VectorSource,
     #[command(flatten)]
     pub limits: LimitArguments,
 }

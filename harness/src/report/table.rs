@@ -109,7 +109,7 @@ pub fn legend(layers: &[Layer]) -> String {
     }
     text.push_str(
         "P pass   F fail   A left to the application: the library asked, and was told yes   G graded: counted, not judged\n\
-         - unsupported: a declared property of the protocol or a missing API   E error: the process failed   * expected, see harness/divergences.json",
+         - unsupported: a declared property of the protocol or a missing API   E error: the process failed   * expected: harness/divergences.json, --divergences",
     );
     text
 }

@@ -25,7 +25,10 @@ pub(crate) fn run(arguments: &RunArguments) -> Result<u8> {
     }
     let targets = super::targets(&arguments.adapter, &arguments.peers, &arguments.limits)?;
     let settings = super::settings(&arguments.limits, arguments.layer);
-    let divergences = Divergences::checked_in().context("harness/divergences.json")?;
+    let mut divergences = Divergences::checked_in().context("harness/divergences.json")?;
+    for path in &arguments.divergences {
+        divergences.add(path, &set.vectors)?;
+    }
     super::writable(&arguments.out)?;
     let started_unix = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs();
     let start = Instant::now();
