@@ -3,18 +3,19 @@
 //! In a pair the first implementation plays the first device of a scenario and every second one after it, the other one
 //! the rest: so each is creator, adder and joiner, writer and reader, and a user's two devices are of different
 //! implementations where that user has two. The mark of a mixed scenario is how it comes out with either of them alone: what
-//! both do alone they are to do together. Where they do not, the first step that went otherwise is told, with the packet.
+//! both do alone they are to do together. Where they do not, the first step that went otherwise is told, with the bytes of
+//! the packet, the bundle or the group information that was refused.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use e2esm_adapter::{Bytes, Description, DeviceId, PacketKind};
+use e2esm_adapter::{Bytes, Description, DeviceId};
 use rayon::prelude::*;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::probe::probe;
 use crate::results::{Environment, Run, Suite};
-use crate::scenario::{Cast, Entry, Layer, Log, Observations, Player, Stop, play};
+use crate::scenario::{Cast, Entry, Layer, Log, Matter, Observations, Player, Stop, play};
 use crate::suite::{Settings, Target, in_pool};
 use crate::vector::{Role, Vector, describe};
 use crate::verdict::{Verdict, verdict};
@@ -104,18 +105,18 @@ pub struct Difference {
     pub played_by: String,
     /// What happened, and what happens otherwise, in words.
     pub observed: String,
-    /// The packet, where it is one that was refused: its kind, the sender, and who plays the sender.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub packet: Option<Culprit>,
+    /// What of others' it was given there: the packet, or the bundles or the group information.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub given: Vec<Culprit>,
 }
 
-/// A packet that was refused.
+/// What was given to the device that did otherwise.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Culprit {
-    /// What it is for.
-    pub kind: PacketKind,
-    /// From whom, as the server labels it.
+    /// What it is.
+    pub matter: Matter,
+    /// From whom; a packet's sender is who the server says.
     pub from: DeviceId,
     /// The adapter that plays that device.
     pub made_by: String,
@@ -323,7 +324,7 @@ struct Told<'l> {
     device: &'l DeviceId,
     well: bool,
     observed: String,
-    packet: Option<(PacketKind, &'l DeviceId, &'l Bytes)>,
+    given: Vec<(Matter, &'l DeviceId, &'l Bytes)>,
 }
 
 /// Every call and delivery of a log, by what it is: step, device, what it was asked, and the how-manieth of these.
@@ -337,15 +338,13 @@ fn told(log: &Log) -> Vec<(String, Told<'_>)> {
                 step = *index;
                 continue;
             }
-            Entry::Called { device, verb, error } => {
+            Entry::Called { device, verb, given, error } => {
                 let observed = match error {
                     Some(error) => format!("`{verb}` was refused: {error}"),
                     None => format!("`{verb}` was done"),
                 };
-                (
-                    format!("{step} {device} {verb}"),
-                    Told { step, device, well: error.is_none(), observed, packet: None },
-                )
+                let given = given.iter().map(|given| (given.matter, &given.from, &given.bytes)).collect();
+                (format!("{step} {device} {verb}"), Told { step, device, well: error.is_none(), observed, given })
             }
             Entry::Delivered(delivery) if !delivery.tapped => {
                 let observed = match &delivery.result {
@@ -353,10 +352,10 @@ fn told(log: &Log) -> Vec<(String, Told<'_>)> {
                     Ok(None) => "it was taken".to_owned(),
                     Err(error) => format!("it was refused: {error}"),
                 };
-                let packet = Some((delivery.kind, &delivery.label, &delivery.bytes));
+                let given = vec![(Matter::Packet(delivery.kind), &delivery.label, &delivery.bytes)];
                 let well = delivery.result.is_ok();
                 let what = format!("{step} {} {:?} {}", delivery.to, delivery.kind, delivery.label);
-                (what, Told { step, device: &delivery.to, well, observed, packet })
+                (what, Told { step, device: &delivery.to, well, observed, given })
             }
             _ => continue,
         };
@@ -388,12 +387,16 @@ fn difference(
             device: one.device.clone(),
             played_by: who(one.device),
             observed: format!("{}; with {} alone, {}", one.observed, who(&first_device(vector)?), usually.observed),
-            packet: one.packet.map(|(kind, from, bytes)| Culprit {
-                kind,
-                from: from.clone(),
-                made_by: who(from),
-                bytes: bytes.clone(),
-            }),
+            given: one
+                .given
+                .into_iter()
+                .map(|(matter, from, bytes)| Culprit {
+                    matter,
+                    from: from.clone(),
+                    made_by: who(from),
+                    bytes: bytes.clone(),
+                })
+                .collect(),
         });
     }
     let device = first_device(vector)?;
@@ -404,7 +407,7 @@ fn difference(
         _ => return None,
     };
     let played_by = who(&device);
-    Some(Difference { step, action: action(step), device, played_by, observed, packet: None })
+    Some(Difference { step, action: action(step), device, played_by, observed, given: Vec::new() })
 }
 
 fn first_device(vector: &Vector) -> Option<DeviceId> {

@@ -4,7 +4,7 @@
 use std::path::PathBuf;
 
 use e2esm::interop::{Outcome, is_mixed_by_default, known_differences, pairs, ready, run};
-use e2esm::scenario::Layer;
+use e2esm::scenario::{Layer, Matter};
 use e2esm::suite::{PATIENCE, Settings, Target};
 use e2esm::vector::load::embedded;
 use e2esm::worker::Limits;
@@ -55,10 +55,28 @@ fn a_pair_that_does_not_understand_each_other_is_told_with_the_packet() {
     assert_eq!(cell.outcome, Outcome::Differs, "{cell:#?}");
     let difference = cell.difference.as_ref().expect("it says where");
     assert_eq!(difference.played_by, "openmls-rustcrypto");
-    let packet = difference.packet.as_ref().expect("it is a packet that was refused");
+    let [packet] = &difference.given[..] else { panic!("it is one packet that was refused: {difference:#?}") };
+    assert!(matches!(packet.matter, Matter::Packet(_)), "{:?}", packet.matter);
     assert_eq!(packet.made_by, "mls-rs-rustcrypto");
     assert!(packet.bytes.as_ref().starts_with(&[0, 1, 0, 1]), "MLS 1.0, PublicMessage: {}", packet.bytes);
     assert!(difference.observed.contains("wire format"), "{}", difference.observed);
+}
+
+#[test]
+fn what_others_had_made_is_told_where_a_call_is_refused() {
+    let settings = settings(&[Layer::Library]);
+    let all = embedded().expect("the vectors are well-formed").vectors;
+    let vectors: Vec<_> = all.into_iter().filter(|vector| vector.id == "removal/rejoin-gap").collect();
+    // They speak different protocols, so nobody would pair them: the first one cannot read the other's bundle.
+    let Ok(all) = ready(targets(&["openmls-rustcrypto", "vodozemac"]), &settings) else {
+        panic!("an implementation failed")
+    };
+    let played = run(&all, &[[0, 1]], &vectors, &settings, &[], &|| {});
+    let difference = played[0].cells[0].difference.as_ref().expect("it says where");
+    assert_eq!(difference.played_by, "openmls-rustcrypto");
+    let foreign: Vec<_> = difference.given.iter().filter(|given| given.made_by == "vodozemac").collect();
+    assert!(!foreign.is_empty() && foreign.iter().all(|given| given.matter == Matter::Bundle), "{difference:#?}");
+    assert!(foreign.iter().all(|given| !given.bytes.as_ref().is_empty()));
 }
 
 #[test]

@@ -162,7 +162,7 @@ pub fn explain(vector: &Vector, layer: Layer, observations: &Observations) -> St
                     }
                 }
             }
-            Entry::Called { device, verb, error: Some(error) } => {
+            Entry::Called { device, verb, error: Some(error), .. } => {
                 story.push((Mood::Notable, format!("      {device} refuses to {}: {error}", verb.replace('_', " "))));
             }
             Entry::Called { .. } => {}

@@ -1,6 +1,8 @@
 //! What happened, step by step: the evidence behind the checks, and the story that `e2esm explain` tells.
 
 use e2esm_adapter::{Address, Bytes, DeviceId, Error, Event, Message, PacketKind};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 /// One thing that happened.
 #[derive(Clone, Debug)]
@@ -13,6 +15,8 @@ pub enum Entry {
         device: DeviceId,
         /// What.
         verb: &'static str,
+        /// What other devices have made and the call hands over.
+        given: Vec<Given>,
         /// What came of it.
         error: Option<Error>,
     },
@@ -45,6 +49,40 @@ pub enum Entry {
     Delivered(Delivery),
     /// The server did something of its own.
     Server(String),
+}
+
+/// Bytes that another device has made.
+#[derive(Clone, Debug)]
+pub struct Given {
+    /// What they are.
+    pub matter: Matter,
+    /// Who has made them, by its name in the vector where it has one.
+    pub from: DeviceId,
+    /// The bytes.
+    pub bytes: Bytes,
+}
+
+/// What bytes of another device's are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Matter {
+    /// A packet.
+    Packet(PacketKind),
+    /// A bundle of prekeys or a KeyPackage, from the directory.
+    Bundle,
+    /// A GroupInfo (RFC 9420, section 12.4.3), with which somebody joins by their own act.
+    GroupInfo,
+}
+
+impl Matter {
+    /// The name used in texts.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Packet(kind) => kind.label(),
+            Self::Bundle => "bundle",
+            Self::GroupInfo => "group information",
+        }
+    }
 }
 
 /// A packet handed to a device, and what the device made of it.

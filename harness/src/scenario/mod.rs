@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 use crate::vector::{Polarity, Vector};
 use crate::worker::{Failure, Launch, Limits, Worker};
 
-pub use log::{Entry, Log};
+pub use log::{Entry, Log, Matter};
 pub use tape::{Heard, Tape};
 
 /// Where a verdict is given.

@@ -11,7 +11,7 @@ use crate::policy::{App, Context};
 use crate::vector::{Alteration, Role, Step, Vector};
 use crate::worker::{Called, Failure, Limits, Worker};
 
-use super::log::{Delivery, Entry, Log};
+use super::log::{Delivery, Entry, Given, Log, Matter};
 use super::server::{Mail, Server};
 use super::tape::Tape;
 use super::{Cast, Layer, Observations, Stop};
@@ -231,13 +231,37 @@ impl<'v> World<'v> {
         if let Some(tape) = self.tape.as_mut().filter(|tape| tape.device == *handle) {
             tape.acted(&call);
         }
+        let given = self.given(&call);
         let called = self.ask(handle, call, None)?;
         let error = called.result.as_ref().err().cloned();
         // What it was asked and noticed on the way, then what came of it.
         self.note_events(handle, &called);
-        self.log.push(Entry::Called { device: handle.clone(), verb, error });
+        self.log.push(Entry::Called { device: handle.clone(), verb, given, error });
         self.note_rosters(handle)?;
         called.result.map_err(|error| Trouble::Refused(handle.clone(), error))
+    }
+
+    /// What of a call was made by other devices.
+    fn given(&self, call: &Call) -> Vec<Given> {
+        let bundle = |bundle: &Bundle| Given {
+            matter: Matter::Bundle,
+            from: self.server.handle_of(&bundle.device).unwrap_or_else(|| bundle.device.clone()),
+            bytes: bundle.bytes.clone(),
+        };
+        match call {
+            Call::Change { change, .. } => change.add.iter().map(bundle).collect(),
+            Call::Introduce { bundle: one } | Call::Resend { bundle: one, .. } => vec![bundle(one)],
+            Call::ExternalJoin { group_info } => {
+                // It is the answer to the question before.
+                let from = self.log.entries.iter().rev().find_map(|entry| match entry {
+                    Entry::Called { device, verb: "group_info", .. } => Some(device.clone()),
+                    _ => None,
+                });
+                let given = |from| Given { matter: Matter::GroupInfo, from, bytes: group_info.clone() };
+                from.map(given).into_iter().collect()
+            }
+            _ => Vec::new(),
+        }
     }
 
     /// The same, for calls that produce packets.

@@ -13,11 +13,11 @@ use e2esm::suite::Target;
 use crate::cli::args::{InteropArguments, RogueFormat};
 use crate::cli::{AS_EXPECTED, UNEXPECTED, console};
 
-/// How much of a packet is shown in the text, in hex digits; the JSON has all.
+/// How much of the bytes is shown in the text, in hex digits; the JSON has all.
 const SHOWN: usize = 96;
 
 pub(crate) fn interop(arguments: &InteropArguments) -> Result<u8> {
-    let set = super::vectors(&super::VectorSource::default())?;
+    let set = super::vectors(&arguments.vectors)?;
     let globs = super::globs(&arguments.vector)?;
     let chosen = |vector: &&e2esm::vector::Vector| match arguments.vector.is_empty() {
         true => interop::is_mixed_by_default(vector),
@@ -147,7 +147,7 @@ fn field(pair: &Pair, colour: bool) -> Field {
     if colour { Field::new(text).fg(shade) } else { Field::new(text) }
 }
 
-/// Each cell that nobody has explained, on stderr: the first step that differs, and the packet.
+/// Each cell that nobody has explained, on stderr: the first step that differs, and what was refused there.
 fn tell_wrong(pairs: &[Pair]) -> usize {
     let mut wrong = 0;
     for pair in pairs {
@@ -172,15 +172,15 @@ fn tell_wrong(pairs: &[Pair]) -> usize {
                 difference.played_by,
                 difference.observed
             );
-            if let Some(packet) = &difference.packet {
-                let hex = packet.bytes.to_string();
+            for given in &difference.given {
+                let hex = given.bytes.to_string();
                 let cut = if hex.len() > SHOWN { "..." } else { "" };
                 eprintln!(
-                    "    the packet, {:?} from {} ({}), {} bytes: {}{cut}",
-                    packet.kind,
-                    packet.from,
-                    packet.made_by,
-                    packet.bytes.as_ref().len(),
+                    "    what it was given: {} of {} ({}), {} bytes: {}{cut}",
+                    given.matter.label(),
+                    given.from,
+                    given.made_by,
+                    given.bytes.as_ref().len(),
                     &hex[..hex.len().min(SHOWN)]
                 );
             }
