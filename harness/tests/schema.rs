@@ -64,6 +64,20 @@ fn every_divergence_is_about_something_that_there_is() {
 }
 
 #[test]
+fn lists_of_divergences_keep_to_the_schema_and_the_examples_goes_with_ours() {
+    let schema = json(&root().join("results/schema/divergences.json"));
+    let validator = jsonschema::validator_for(&schema).expect("the schema itself is sound");
+    let example = root().join("adapters/examples/pynacl-box/divergences.json");
+    for path in [root().join("harness/divergences.json"), example.clone()] {
+        let problems: Vec<_> = validator.iter_errors(&json(&path)).map(|error| error.to_string()).collect();
+        assert!(problems.is_empty(), "{}: {problems:?}", path.display());
+    }
+    let vectors = embedded().expect("the embedded vectors are well-formed").vectors;
+    let mut all = e2esm::divergence::Divergences::checked_in().expect("divergences.json is well-formed");
+    all.add(&example, &vectors).unwrap_or_else(|error| panic!("{error}"));
+}
+
+#[test]
 fn the_evidence_names_every_built_in_implementation() {
     let evidence = e2esm::evidence::Evidence::all().expect("evidence.json is well-formed");
     for adapter in e2esm::registry::built_in() {
