@@ -52,6 +52,17 @@ struct Listing {
     devices: BTreeMap<OwnedDeviceId, (Value, Bytes)>,
 }
 
+/// What the SDK has to say of a user's identity.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Standing {
+    /// This user has signed it.
+    Verified,
+    /// Nobody has, and it is the only one that was ever seen.
+    Unverified,
+    /// It took the place of another one, and wants approval.
+    Changed,
+}
+
 /// A to-device message on its way.
 pub(crate) struct Outgoing {
     pub(crate) user: OwnedUserId,
@@ -354,6 +365,16 @@ impl Client {
         self.query(user)
     }
 
+    /// What the SDK has to say of a user's present identity.
+    pub(crate) fn standing(&self, user: &UserId) -> Result<Standing, Error> {
+        Ok(match self.runtime.block_on(self.machine.get_identity(user, None)).map_err(refused)? {
+            Some(identity) if identity.is_verified() => Standing::Verified,
+            Some(UserIdentity::Own(_)) => Standing::Changed,
+            Some(UserIdentity::Other(identity)) if identity.identity_needs_user_approval() => Standing::Changed,
+            Some(UserIdentity::Other(_)) | None => Standing::Unverified,
+        })
+    }
+
     /// Whether the SDK gives room keys to this device, as far as that can be said before it does: the roster is to show it.
     pub(crate) fn gives_keys(&self, device: &DeviceId) -> Result<bool, Error> {
         let Some((user, id, _)) = self.listed(device) else { return Ok(false) };
@@ -362,7 +383,10 @@ impl Client {
             Configuration::AllDevices => !device.is_blacklisted(),
             Configuration::IdentityBased => device.is_cross_signed_by_owner(),
             Configuration::VerifiedProblem => {
-                device.is_cross_signed_by_owner() || !device.is_device_owner_verified() && !device.is_blacklisted()
+                !device.is_blacklisted()
+                    && (device.is_cross_signed_by_owner()
+                        || !device.is_device_owner_verified()
+                        || device.local_trust_state() == LocalTrust::Ignored)
             }
         }))
     }
@@ -384,6 +408,20 @@ impl Client {
     ) -> Result<(), Error> {
         match self.runtime.block_on(self.machine.get_device(user, device, None)).map_err(refused)? {
             Some(device) => self.runtime.block_on(device.set_local_trust(trust)).map_err(refused),
+            None => Ok(()),
+        }
+    }
+
+    /// None of a user's devices gets a room key.
+    pub(crate) fn blacklist(&self, user: &UserId) -> Result<(), Error> {
+        let devices = self.directory.get(user).into_iter().flat_map(|listing| listing.devices.keys());
+        devices.into_iter().try_for_each(|device| self.set_local_trust(user, device, LocalTrust::BlackListed))
+    }
+
+    /// The same as [`set_local_trust`](Self::set_local_trust), of the device that bears this name now.
+    pub(crate) fn trust(&self, device: &DeviceId, trust: LocalTrust) -> Result<(), Error> {
+        match self.listed(device) {
+            Some((user, id, _)) => self.set_local_trust(&user, &id, trust),
             None => Ok(()),
         }
     }

@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::adapter::{Configuration, unsupported};
-use crate::client::{Client, ClientState, Outgoing};
+use crate::client::{Client, ClientState, Outgoing, Standing};
 use crate::error::refused;
 use crate::group::{Group, Pending};
 use crate::names;
@@ -142,31 +142,57 @@ impl Matrix {
         outcome
     }
 
-    /// Asks whose an identity is, if the SDK does not know it as this user's already. True if the application said that it is
-    /// theirs.
-    fn ask_identity(&self, device: &DeviceId, card: &Card) -> Result<bool, Error> {
-        let identity = card.identity()?;
-        let known = self.client.known_account(&names::user(&device.user)?)?;
-        if known.as_ref() == Some(&identity.account_key) {
-            return Ok(false);
-        }
-        let point = if known.is_some() { CHANGED } else { VERIFY };
-        self.notebook.require(point, Fact::Identity { device: device.clone(), identity, previous: known })?;
-        Ok(true)
-    }
-
-    /// Hands a card to the SDK; `approved` says that the application has just affirmed the identity in it.
-    fn meet(&mut self, device: &DeviceId, card: &Card, one_more: bool, approved: bool) -> Result<(), Error> {
+    /// Hands a card to the SDK, which takes whatever the homeserver says of a user. The account key that it knew before.
+    fn meet(&mut self, device: &DeviceId, card: &Card, one_more: bool) -> Result<Option<Bytes>, Error> {
         let user = names::user(&device.user)?;
         let before = self.client.known_account(&user)?;
         self.client.learn(card, one_more)?;
         if before.is_some() && before != self.client.known_account(&user)? {
             self.notebook.note(Event::KeyChanged { device: device.clone() });
         }
-        if approved {
+        Ok(before)
+    }
+
+    /// Asks whose an identity is, if the SDK says that it is not verified. A yes verifies it; after a no the device gets no room
+    /// keys, and nothing else of what the SDK was told is taken back: that is the refusal which comes back.
+    fn approve(&mut self, device: &DeviceId, card: &Card, previous: Option<Bytes>) -> Result<Option<Error>, Error> {
+        let user = names::user(&device.user)?;
+        let (point, previous) = match self.client.standing(&user)? {
+            Standing::Verified => return Ok(None),
+            Standing::Unverified => (VERIFY, None),
+            Standing::Changed => (CHANGED, previous),
+        };
+        let fact = Fact::Identity { device: device.clone(), identity: card.identity()?, previous };
+        let class = fact.refusal();
+        if self.notebook.consult(point, fact)? {
+            self.client.trust(device, LocalTrust::Unset)?;
             self.client.verify(&user)?;
+            return Ok(None);
         }
-        Ok(())
+        self.client.trust(device, LocalTrust::BlackListed)?;
+        Ok(Some(Error::new(class, format!("the application said no at {}: {device}", point.name))))
+    }
+
+    /// Why a device that somebody is about to add cannot be: a member to whom the SDK gives no room keys is none. What the SDK would
+    /// ask with the next message is asked here.
+    fn receives(&mut self, device: &DeviceId) -> Result<Option<Error>, Error> {
+        if self.client.gives_keys(device)? {
+            return Ok(None);
+        }
+        let text = match self.configuration {
+            Configuration::AllDevices => "the SDK gives it no room keys: it is blacklisted".to_owned(),
+            Configuration::IdentityBased => "the SDK gives it no room keys: its user has not signed it".to_owned(),
+            Configuration::VerifiedProblem => {
+                let fact = Fact::ListedDevice { device: device.clone() };
+                if self.notebook.consult(UNSIGNED_DEVICE, fact)? {
+                    self.client.trust(device, LocalTrust::Ignored)?;
+                    return Ok(None);
+                }
+                self.client.trust(device, LocalTrust::BlackListed)?;
+                format!("the application said no at {}: {device}", UNSIGNED_DEVICE.name)
+            }
+        };
+        Ok(Some(Error::new(ErrorClass::UntrustedIdentity, text)))
     }
 
     /// A bundle of the device that it says it is of.
@@ -183,23 +209,31 @@ impl Matrix {
 
     /// Opens an Olm session from each bundle, after all questions have been put.
     fn introduce_all(&mut self, bundles: &[Bundle]) -> Result<(), Error> {
-        let mut met = Vec::new();
-        for bundle in bundles {
-            let published = self.published(bundle)?;
-            let approved = self.ask_identity(&bundle.device, &published.card)?;
-            met.push((bundle.device.clone(), published, approved));
-        }
-        if met.is_empty() {
+        if bundles.is_empty() {
             return Ok(());
         }
-        self.attempt(|this| {
-            for (device, published, approved) in met {
-                this.meet(&device, &published.card, false, approved)?;
-                this.client.claim(&published)?;
-                this.notebook.note(Event::SessionOpened { peer: device });
+        let refusal = self.attempt(|this| {
+            let mut met = Vec::new();
+            for bundle in bundles {
+                let published = this.published(bundle)?;
+                let before = this.meet(&bundle.device, &published.card, false)?;
+                met.push((&bundle.device, published, before));
             }
-            Ok(())
-        })
+            let mut refusal = None;
+            for (device, published, before) in &mut met {
+                let mut no = this.approve(device, &published.card, before.take())?;
+                if no.is_none() {
+                    no = this.receives(device)?;
+                }
+                refusal = refusal.or(no);
+            }
+            for (device, published, _) in met.iter().filter(|_| refusal.is_none()) {
+                this.client.claim(published)?;
+                this.notebook.note(Event::SessionOpened { peer: (*device).clone() });
+            }
+            Ok(refusal)
+        })?;
+        refusal.map_or(Ok(()), Err)
     }
 
     fn added(&mut self, id: &GroupId, device: &DeviceId, by: &DeviceId) -> Result<(), Error> {
@@ -283,16 +317,25 @@ impl Matrix {
         let bundle: Bundle = from_json(packet.bytes.as_ref(), "bundle in a device list")?;
         let published = self.published(&bundle)?;
         let device = &bundle.device;
-        let approved = self.ask_stranger(device, &published.card)?;
-        self.attempt(|this| {
-            this.meet(device, &published.card, true, approved)?;
-            this.client.claim(&published)?;
-            this.notebook.note(Event::SessionOpened { peer: device.clone() });
+        let refusal = self.attempt(|this| {
+            let refusal = this.meet_one_more(device, &published.card)?;
+            if refusal.is_none() {
+                this.client.claim(&published)?;
+                this.notebook.note(Event::SessionOpened { peer: device.clone() });
+            }
             if this.client.gives_keys(device)? {
                 this.joined_by_list(device)?;
             }
-            Ok(Output::default())
-        })
+            Ok(refusal)
+        })?;
+        refusal.map_or(Ok(Output::default()), Err)
+    }
+
+    /// One more device of a user. If the SDK knows none of this user's it is asked whose it is; a known user's brings no question.
+    fn meet_one_more(&mut self, device: &DeviceId, card: &Card) -> Result<Option<Error>, Error> {
+        let stranger = self.client.known_account(&names::user(&device.user)?)?.is_none();
+        let before = self.meet(device, card, true)?;
+        if stranger { self.approve(device, card, before) } else { Ok(None) }
     }
 
     /// A device that gets room keys without having been added: it is in each room in which its user is.
@@ -300,14 +343,6 @@ impl Matrix {
         let theirs = |(_, group): &(&GroupId, &Group)| group.roster.iter().any(|member| member.user == device.user);
         let groups: Vec<_> = self.groups.iter().filter(theirs).map(|(id, _)| id.clone()).collect();
         groups.iter().try_for_each(|id| self.added(id, device, device))
-    }
-
-    /// Asks whose an identity is if the SDK knows none of this user's: one more device of a known user brings none.
-    fn ask_stranger(&self, device: &DeviceId, card: &Card) -> Result<bool, Error> {
-        match self.client.known_account(&names::user(&device.user)?)? {
-            Some(_) => Ok(false),
-            None => self.ask_identity(device, card),
-        }
     }
 
     fn receive_message(&mut self, packet: &Packet) -> Result<Output, Error> {
@@ -339,7 +374,7 @@ impl Matrix {
     }
 
     /// Who sent a message, by what the SDK says of the session; where it says that this is not certain, the application is asked.
-    fn sender(&self, packet: &Packet, info: &EncryptionInfo) -> Result<DeviceId, Error> {
+    fn sender(&mut self, packet: &Packet, info: &EncryptionInfo) -> Result<DeviceId, Error> {
         let AlgorithmInfo::MegolmV1AesSha2 { curve25519_key, .. } = &info.algorithm_info else {
             return Err(Error::internal("a room event that is not Megolm's"));
         };
@@ -362,6 +397,9 @@ impl Matrix {
             ) => {
                 let fact = Fact::Identity { device: device.clone(), identity, previous: None };
                 self.notebook.require(VERIFICATION_STATE, fact)?;
+                if !matches!(level, VerificationLevel::UnsignedDevice) {
+                    self.client.verify(&info.sender)?;
+                }
                 Ok(device)
             }
             // The session came from somebody else than the label names, or nothing shows from whom it came.
@@ -389,10 +427,9 @@ impl Matrix {
             Some(card) if card.named(from)?.is_some() && !self.client.knows(card)? => Some(card),
             _ => None,
         };
-        let approved = card.map(|card| self.ask_identity(from, card)).transpose()?.unwrap_or_default();
         self.attempt(|this| {
             if let Some(card) = card {
-                this.meet(from, card, false, approved)?;
+                this.meet(from, card, false)?;
             }
             let key = event.content["sender_key"].as_str().unwrap_or_default();
             let sessions = this.client.sessions_with(key)?;
@@ -424,10 +461,11 @@ impl Matrix {
         if sender.card.named(from)?.is_none() {
             return Err(Error::bad_request(format!("not a request of {from}")));
         }
-        let approved = self.ask_stranger(from, &sender.card)?;
         self.attempt(|this| {
-            if !this.client.knows(&sender.card)? {
-                this.meet(from, &sender.card, true, approved)?;
+            if !this.client.knows(&sender.card)?
+                && let Some(refusal) = this.meet_one_more(from, &sender.card)?
+            {
+                return Ok(Err(refusal));
             }
             this.client.claim(&sender)?;
             for request in &requests {
@@ -439,8 +477,8 @@ impl Matrix {
                 return Err(Error::new(ErrorClass::Refused, "the SDK does not serve this request"));
             }
             this.notebook.note(Event::HistoryShared { group: id.clone(), device: from.clone() });
-            Ok(Output::packets(this.to_device(id, &answers, None)?))
-        })
+            Ok(Ok(Output::packets(this.to_device(id, &answers, None)?)))
+        })?
     }
 
     /// Shares the room key with whom the SDK shares it. Where the SDK cannot decide, the application is asked.
@@ -484,15 +522,29 @@ impl Matrix {
                 Ok(())
             }
             SessionRecipientCollectionError::VerifiedUserChangedIdentity(users) => {
-                for user in &users {
+                let mut decided = Vec::new();
+                for user in users {
                     let group = self.group(id)?;
-                    let device = group.roster.iter().find(|member| member.user == names::user_of(user)).cloned();
+                    let device = group.roster.iter().find(|member| member.user == names::user_of(&user)).cloned();
                     let shown = device.and_then(|device| Some((self.client.listed(&device)?.2, device)));
-                    if let Some((identity, device)) = shown {
-                        self.notebook.require(CHANGED_IDENTITY, Fact::Identity { device, identity, previous: None })?;
+                    let yes = match shown {
+                        Some((identity, device)) => {
+                            let fact = Fact::Identity { device, identity, previous: None };
+                            self.notebook.consult(CHANGED_IDENTITY, fact)?
+                        }
+                        // There is no device of theirs that could be given anything.
+                        None => false,
+                    };
+                    decided.push((user, yes));
+                }
+                for (user, yes) in &decided {
+                    // After a no the others are to be written to all the same.
+                    self.client.withdraw_verification(user)?;
+                    if !yes {
+                        self.client.blacklist(user)?;
                     }
                 }
-                users.iter().try_for_each(|user| self.client.withdraw_verification(user))
+                Ok(())
             }
             other => Err(refused(OlmError::SessionRecipientCollectionError(other))),
         }
