@@ -361,7 +361,7 @@ export class Device extends Client {
       return [device, isPrekeyMessage(envelope) ? hex(withIdentity(envelope, this.account.deviceKey)) : bytes];
     });
     const own = { account_key: hex(this.account.accountKey), voucher: hex(this.account.voucher) };
-    return { ...packet, seal: undefined, bytes: text({ sender: own, ciphertexts: Object.fromEntries(rewritten) }) };
+    return { ...packet, bytes: text({ sender: own, ciphertexts: Object.fromEntries(rewritten) }) };
   }
 }
 

@@ -94,6 +94,15 @@ test('a no leaves the device as it was', async () => {
   await reads(dave, await sent(bob));
 });
 
+test('a Proteus packet whose identity is rewritten is otherwise as it was', async () => {
+  const [alice] = await friends(proteus, 'alice', 'bob');
+  const outsider = await proteus.Device.create('mallory/phone', new Notebook());
+  const packet = { ...await sent(alice), seal: '5ea1' };
+  const { packets: [forged] } = await outsider.craft({ forgery: { forgery: 'rewritten_identity', packet } });
+  assert.notDeepEqual(Buffer.from(forged.bytes), Buffer.from(packet.bytes));
+  assert.deepEqual({ ...forged, bytes: packet.bytes }, packet);
+});
+
 for (const [name, protocol] of Object.entries({ mls, proteus })) {
   test(`${name}: a refused packet costs nothing`, async () => {
     const [alice, bob] = await friends(protocol, 'alice', 'bob');

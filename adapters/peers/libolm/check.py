@@ -7,7 +7,7 @@ import sys
 
 from child import Child, Server, altered
 
-ALICE, BOB = "alice/phone", "bob/phone"
+ALICE, BOB, CAROL = "alice/phone", "bob/phone", "carol/phone"
 
 
 def pair(child, group="friends"):
@@ -110,6 +110,17 @@ def a_waiting_call_leaves_no_trace(program):
     child.end()
 
 
+def a_rewritten_packet_is_otherwise_as_it_was(program):
+    child = Child(program)
+    _, [key, _] = pair(child)
+    child.device(CAROL)
+    sealed = {**key, "seal": "5ea1"}
+    [forged] = child.ask(CAROL, "craft", forgery={"rewritten_identity": {"packet": sealed}})["packets"]
+    assert forged["bytes"] != key["bytes"]
+    assert {**forged, "bytes": key["bytes"]} == sealed, forged
+    child.end()
+
+
 def a_device_goes_on_from_what_it_stored(program):
     child, again = Child(program), Child(program)
     server, first = pair(child)
@@ -144,6 +155,7 @@ CHECKS = [
     fields_of_a_first_message,
     a_refused_message_costs_nothing,
     a_waiting_call_leaves_no_trace,
+    a_rewritten_packet_is_otherwise_as_it_was,
     a_device_goes_on_from_what_it_stored,
     the_hundred_and_first_one_time_key_drops_the_first,
 ]

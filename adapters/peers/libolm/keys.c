@@ -210,7 +210,6 @@ json_t *rewrite_identity(const struct device *device, const json_t *packet) {
             {honest.at + KEY_LENGTH, message.length - at - KEY_LENGTH}},
         3);
     json_t *forged = own(json_copy((json_t *)(uintptr_t)packet));
-    json_object_del(forged, "seal");
     json_object_set(forged, "bytes", own(json_string(hex(beside(identity_of(device), rewritten)))));
     return pack("{s:[O]}", "packets", forged);
 }

@@ -129,7 +129,8 @@ def an_altered_handshake_opens_nothing(program):
     child.end()
 
 
-def a_fingerprint_that_is_refused_is_not_written_to(program):
+def the_adapter_does_not_write_to_a_refused_fingerprint(program):
+    """Tests the adapter: it holds what libotr wants to send until the fingerprint is accepted, and drops it after a no."""
     child, server = pair(program)
     child.stance(ALICE, "ask")
     [query] = server.write(ALICE, GROUP, b"secret")
@@ -155,14 +156,22 @@ def a_fingerprint_that_is_refused_is_not_written_to(program):
     child.end()
 
 
-def plain_text_and_strangers_are_refused(program):
+def the_adapter_refuses_plain_text(program):
+    """Tests the adapter: libotr hands plain text to its application, with an event that says so."""
     child, server = talking(program)
     known = {"id": GROUP, "members": [ALICE, BOB], "changes": 1}
     forgery = {"message": {"group": known, "claim": ALICE, "plaintext": b"psst".hex()}}
     [forged] = child.ask(CAROL, "craft", forgery=forgery)["packets"]
     refused(child.receive(BOB, forged), "auth_failed", "UNENCRYPTED")
+    server.send(ALICE, GROUP, b"mine")
+    assert server.read == [(BOB, ALICE, b"mine")], server.read
+    child.end()
+
+
+def a_stranger_is_passed_over(program):
+    child, server = talking(program)
     [message] = server.write(ALICE, GROUP, b"mine")
-    # Passed over without a word: libotr takes it for another instance's.
+    # Without a word: libotr takes it for another instance's.
     assert read(child.receive(BOB, {**message, "from": CAROL})) is None
     assert read(child.receive(BOB, message)) == b"mine"
     child.end()
@@ -185,8 +194,9 @@ CHECKS = [
     an_overtaken_message_is_lost,
     an_altered_message_costs_nothing,
     an_altered_handshake_opens_nothing,
-    a_fingerprint_that_is_refused_is_not_written_to,
-    plain_text_and_strangers_are_refused,
+    the_adapter_does_not_write_to_a_refused_fingerprint,
+    the_adapter_refuses_plain_text,
+    a_stranger_is_passed_over,
     there_is_no_third,
 ]
 

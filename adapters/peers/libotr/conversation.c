@@ -3,7 +3,8 @@
  * libotr calls back while it works. What it tells is written down and dealt with after it has returned: by then its state
  * has changed, and cannot be copied. So where the application has yet to be asked about a fingerprint, what libotr wanted to
  * send and show is held by peer, and the same packet finds it again when the call is repeated. A conversation whose
- * fingerprint has not been accepted is neither written to nor read from, and a no ends it. */
+ * fingerprint has not been accepted is neither written to nor read from, and a no ends it. That is this adapter's own doing:
+ * libotr hands over what it has to send, and goes on. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -92,7 +93,7 @@ static ConnContext *conversation_with(const struct device *device, const char *p
 }
 
 /* The conversation that is written to: of several with one peer the one that was last opened or read from. libotr's own
- * choice, OTRL_INSTAG_BEST, is the same but counts in seconds. NULL if there is none. */
+ * choice, OTRL_INSTAG_BEST, looks at the conversation's state and at trust before that. NULL if there is none. */
 static ConnContext *present(const struct device *device, const char *peer) {
     json_t *accepted = field(device->accepted, peer);
     if (accepted == NULL || field(device->held, peer) != NULL) {
@@ -131,6 +132,7 @@ static _Noreturn void refuse_event(OtrlMessageEvent event, gcry_error_t error) {
     case OTRL_MSGEVENT_SETUP_ERROR:
         refuse(AUTH_FAILED, "OTRL_MSGEVENT_SETUP_ERROR: %s", gcry_strerror(error));
     case OTRL_MSGEVENT_RCVDMSG_UNENCRYPTED:
+        /* libotr hands over the text with the event, and leaves it to its application what to do with it. */
         refuse(AUTH_FAILED, "OTRL_MSGEVENT_RCVDMSG_UNENCRYPTED");
     case OTRL_MSGEVENT_RCVDMSG_NOT_IN_PRIVATE:
         refuse(NO_KEY, "OTRL_MSGEVENT_RCVDMSG_NOT_IN_PRIVATE");
@@ -203,6 +205,7 @@ void settle(struct device *device, const char *peer, json_t *injected) {
         ConnContext *context = conversation_with(device, peer, (otrl_instag_t)instance);
         json_object_del(device->held, peer);
         if (!yes) {
+            /* What was held is dropped, a message that libotr had kept among it. */
             otrl_context_force_plaintext(context);
             refuse(UNTRUSTED_IDENTITY, "the application said no at %s: identity", TRUST);
         }

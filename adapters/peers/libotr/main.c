@@ -9,12 +9,15 @@ static json_t *describe(void) {
     static const char NO_SENDER_KEYS[] = "a conversation has two ends and keys of its own: there are no sender keys";
     static const char MLS_ONLY[] = "MLS only";
     json_t *configuration = pack(
-        "{s:s, s:s, s:s, s:s, s:s, s:s, s:s}", "policy", "OTRL_POLICY_ALWAYS without version 2: encryption is required",
+        "{s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s}", "policy", "OTRL_POLICY_ALWAYS without version 2: encryption is required",
         "instance", "of several with one device the one last opened or read from is written to", "long-term keys",
         "DSA, 1024 bits, in the group of RFC 5114, section 2.1, instead of one of its own for each", "randomness",
         "libgcrypt's, with GCRYCTL_ENABLE_QUICK_RANDOM", "trust",
         "otrl_context_set_trust after the application has accepted a fingerprint; SMP is not used", "callbacks",
-        "no otr_error_message: a peer is not told what could not be read", "fragments", "none");
+        "no otr_error_message: a peer is not told what could not be read", "fragments", "none", "before a fingerprint is accepted",
+        "what libotr wants to send is held, and thrown away after a no: the adapter's own doing, libotr hands it over at once",
+        "plain text",
+        "always refused: the adapter's own doing, libotr hands it over with OTRL_MSGEVENT_RCVDMSG_UNENCRYPTED");
     json_t *unsupported = own(json_object());
     static const char *const REASONS[][2] = {
         {"third_member", "OTR is for two: the handshake and its keys have two ends"},

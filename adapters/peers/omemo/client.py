@@ -232,7 +232,8 @@ class Client:
         if own or device.trust_level_name == UNDECIDED and not self.receiving:
             # `_make_trust_decision` will follow; about itself a device has nothing to decide.
             return omemo.TrustLevel.UNDECIDED
-        # While receiving there is no other question: `decrypt` takes "undecided" for a yes.
+        # While receiving there is no other question, and `decrypt` refuses "distrusted" alone (omemo/session_manager.py:2134):
+        # so the application decides here (README.md).
         if key not in self.answers:
             yes = self.notebook.consult("SessionManager._evaluate_custom_trust_level", self._fact(device))
             self.answers[key] = yes
@@ -271,6 +272,7 @@ class Client:
                 messages, _ = await self.manager.encrypt(recipients, {NAMESPACE: plaintext})
                 break
             except NoEligibleDevices as error:
+                # The library refuses the message as a whole: that the others get it is this adapter's own doing.
                 recipients -= error.bare_jids
             except (xeddsa.XEdDSAException, ValueError) as error:
                 # Malformed keys.

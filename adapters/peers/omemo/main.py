@@ -20,12 +20,13 @@ PER_MESSAGE = "each message has a key of its own, encrypted for the devices of t
 DESCRIPTION = {
     "name": "omemo",
     "implementation": "python-omemo",
-    "version": f"{omemo.__version__} and {twomemo_version}",
+    "version": f"{omemo.__version__} (twomemo {twomemo_version})",
     "protocol": "OMEMO (XEP-0384 version 0.8)",
     "cipher_suite": "urn:xmpp:omemo:2: X3DH and Double Ratchet (X25519, Ed25519, HKDF-SHA-256, AES-256-CBC, HMAC-SHA-256 cut to 16 bytes)",
     "crypto_provider": "libxeddsa and cryptography",
     "configuration": {
-        "trust": "the custom levels undecided and trusted; the application is asked at each encryption to and decryption from a key, whatever its level",
+        "trust": "the custom levels undecided and trusted; the application is asked at each encryption to and decryption from a key, whatever its level; the library itself would decrypt from an undecided key",
+        "recipients": "a user without a trusted device that has a session is left out, and the rest is encrypted for; the library refuses such a message as a whole (NoEligibleDevices)",
         "skipped message keys": "1000 for each session and each message, the default",
         "history synchronisation": "ended at once: used pre keys are deleted and empty messages sent right away",
         "signed pre key": "rotated after 7 days, the default: never within a scenario",
