@@ -29,6 +29,10 @@ const FAREWELL: Duration = Duration::from_secs(2);
 /// How long a keeper may take to end what it keeps.
 #[cfg(target_os = "linux")]
 const KEEPER_PATIENCE: Duration = Duration::from_secs(8);
+/// How long a keeper's report may take to be read once the keeper has ended.
+const REPORT_PATIENCE: Duration = Duration::from_secs(2);
+/// How many lines of the end of a child's stderr are told as the reason of its end, and how long each may be.
+const REASON: (usize, usize) = (5, 200);
 /// How often the child's memory is looked at while it works.
 const MEMORY_INTERVAL: Duration = Duration::from_millis(20);
 
@@ -68,7 +72,9 @@ impl Launch {
             #[cfg(target_os = "linux")]
             Some(keeper) => {
                 let mut command = Command::new(keeper);
-                command.arg("keep").arg("--").arg(&self.program);
+                // By the time the keeper could ask who started it, that may have ended.
+                command.arg("keep").arg("--harness").arg(std::process::id().to_string());
+                command.arg("--").arg(&self.program);
                 command
             }
             _ => Command::new(&self.program),
@@ -165,7 +171,15 @@ impl Worker {
     /// # Errors
     /// [`Failure::NotStarted`].
     pub fn start(launch: &Launch, limits: Limits) -> Result<Self, Failure> {
-        let not_started = |reason: std::io::Error| Failure::NotStarted { reason: reason.to_string() };
+        let not_started = |reason: std::io::Error| Failure::NotStarted {
+            reason: match &launch.directory {
+                // The system says only that something is missing.
+                Some(directory) if !directory.is_dir() => {
+                    format!("the directory it is to run in, {}: {reason}", directory.display())
+                }
+                _ => reason.to_string(),
+            },
+        };
         let mut child = launch
             .command()
             .stdin(Stdio::piped())
@@ -363,9 +377,11 @@ impl Worker {
             }
         };
         self.check_memory()?;
-        let frame: ReplyFrame = serde_json::from_slice(&line).map_err(|error| Failure::Nonsense {
-            reason: format!("{error}, in `{}`", String::from_utf8_lossy(&line[..line.len().min(120)])),
-        })?;
+        let mut frame: ReplyFrame = serde_json::from_slice(&line)
+            .map_err(|error| Failure::Nonsense { reason: format!("{error}, in `{}`", beginning(&line)) })?;
+        if let Reply::Error(error) = &mut frame.reply {
+            error.text = harmless(&error.text);
+        }
         if frame.id != id {
             return Err(Failure::Nonsense { reason: format!("it answered request {} to request {id}", frame.id) });
         }
@@ -412,7 +428,7 @@ impl Worker {
             && self.kept
             && status.and_then(|status| status.code()) == Some(i32::from(keeper::NOT_STARTED))
         {
-            return Failure::NotStarted { reason: last_line(stderr) };
+            return Failure::NotStarted { reason: last_lines(stderr) };
         }
         match (kept, status) {
             (None, Some(status)) if status.code() == Some(101) && stderr.contains("panicked at") => {
@@ -423,10 +439,10 @@ impl Worker {
                 Failure::Panicked { message: panic_message(stderr) }
             }
             (Some(kept), _) if kept.status != "killed" => {
-                Failure::Ended { status: kept.status, stderr: last_line(stderr) }
+                Failure::Ended { status: kept.status, stderr: last_lines(stderr) }
             }
-            (None, Some(status)) => Failure::Ended { status: status.to_string(), stderr: last_line(stderr) },
-            _ => Failure::Ended { status: "closed its output".to_owned(), stderr: last_line(stderr) },
+            (None, Some(status)) => Failure::Ended { status: status.to_string(), stderr: last_lines(stderr) },
+            _ => Failure::Ended { status: "closed its output".to_owned(), stderr: last_lines(stderr) },
         }
     }
 
@@ -448,17 +464,17 @@ impl Worker {
     /// Ends the input of a program that is not of this project and lets it end.
     ///
     /// # Errors
-    /// [`Failure::Nonsense`] if it still had something to say, [`Failure::LeftProcesses`] if what it had started goes on. Who
-    /// does not end in time is killed, and that is no failure: `e2esm conformance` tells of it.
+    /// [`Failure::Nonsense`] if it still had something to say, [`Failure::LeftProcesses`] if what it had started goes on,
+    /// [`Failure::Ended`] if its keeper does not say whether that is so. Who does not end in time is killed, and that is no
+    /// failure: `e2esm conformance` tells of it.
     pub fn finish(mut self) -> Result<Option<String>, Failure> {
         if !self.kept {
             return Ok(None);
         }
         self.outbox = None;
+        let begun = Instant::now();
         let unasked = match self.lines.recv_timeout(FAREWELL) {
-            Ok(Ok(line)) => {
-                Some(format!("it said `{}` unasked", String::from_utf8_lossy(&line[..line.len().min(120)]).trim_end()))
-            }
+            Ok(Ok(line)) => Some(format!("it said `{}` unasked", beginning(&line).trim_end())),
             Ok(Err(reason)) => Some(format!("at its end: {reason}")),
             Err(_) => None,
         };
@@ -466,13 +482,18 @@ impl Worker {
             self.kill();
             return Err(Failure::Nonsense { reason });
         }
-        self.wait_briefly(FAREWELL);
+        // One farewell, whether its output is what lingers or itself.
+        self.wait_briefly(FAREWELL.saturating_sub(begun.elapsed()));
         self.kill();
-        let stderr = self.stderr.recv_timeout(Duration::from_millis(500)).unwrap_or_default();
-        match keeper::split_report(&stderr).1 {
-            Some(kept) if !kept.left.is_empty() => Err(Failure::LeftProcesses { processes: kept.left }),
-            Some(kept) => Ok(Some(kept.status)),
-            None => Ok(None),
+        let stderr = self.stderr.recv_timeout(REPORT_PATIENCE).unwrap_or_default();
+        match keeper::split_report(&stderr) {
+            (_, Some(kept)) if !kept.left.is_empty() => Err(Failure::LeftProcesses { processes: kept.left }),
+            (_, Some(kept)) => Ok(Some(kept.status)),
+            // Nobody knows what was left behind then: that must not pass for nothing.
+            (stderr, None) => {
+                let how = self.child.try_wait().ok().flatten().map_or_else(String::new, |status| format!(": {status}"));
+                Err(Failure::Ended { status: format!("its keeper did not report{how}"), stderr: last_lines(stderr) })
+            }
         }
     }
 }
@@ -517,7 +538,25 @@ fn end_of(mut stream: impl Read) -> String {
         }
     }
     kept.drain(..kept.len().saturating_sub(MAX_STDERR));
-    String::from_utf8_lossy(&kept).into_owned()
+    harmless(&String::from_utf8_lossy(&kept).replace("\r\n", "\n"))
+}
+
+/// Text of a child that a terminal takes for text: its control characters are shown, not obeyed.
+pub(crate) fn harmless(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    for character in text.chars() {
+        if character.is_control() && !matches!(character, '\n' | '\t') {
+            shown.extend(character.escape_debug());
+        } else {
+            shown.push(character);
+        }
+    }
+    shown
+}
+
+/// As much of a line as is told.
+fn beginning(line: &[u8]) -> String {
+    harmless(&String::from_utf8_lossy(&line[..line.len().min(120)]))
 }
 
 /// Peak resident memory of a process and what it has started, where the system tells.
@@ -541,6 +580,45 @@ fn panic_message(stderr: &str) -> String {
     }
 }
 
-fn last_line(stderr: &str) -> String {
-    stderr.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or_default().to_owned()
+/// The end of what a child said. Several lines, because not every runtime says last what went wrong; and without the places
+/// on the stack, of which some print so many that nothing else would be left.
+fn last_lines(stderr: &str) -> String {
+    let (count, length) = REASON;
+    let is_place = |line: &str| line.starts_with([' ', '\t']) && line.trim_start().starts_with("at ");
+    let mut lines: Vec<String> = stderr
+        .lines()
+        .rev()
+        .filter(|line| !line.trim().is_empty() && !is_place(line))
+        .take(count)
+        .map(|line| match line.trim().char_indices().nth(length) {
+            Some((end, _)) => format!("{}...", &line.trim()[..end]),
+            None => line.trim().to_owned(),
+        })
+        .collect();
+    lines.reverse();
+    lines.join(" | ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{end_of, harmless, last_lines};
+
+    #[test]
+    fn control_characters_are_shown() {
+        assert_eq!(harmless("a\u{1b}[2Jb\u{9b}c\u{7f}\r\td\n"), "a\\u{1b}[2Jb\\u{9b}c\\u{7f}\\r\td\n");
+        assert_eq!(end_of(&b"one\r\n\x1btwo\xff\n"[..]), "one\n\\u{1b}two\u{fffd}\n");
+    }
+
+    #[test]
+    fn what_a_runtime_says_last_does_not_hide_the_error() {
+        let node = "file:///main.mjs:1\nthrow new Error(\"boom\")\n      ^\n\nError: boom\n    at file:///main.mjs:1:7\n    \
+                    at async node:internal/modules/run_main:111:5\n\nNode.js v20.20.2\n";
+        assert_eq!(
+            last_lines(node),
+            "file:///main.mjs:1 | throw new Error(\"boom\") | ^ | Error: boom | Node.js v20.20.2"
+        );
+        assert_eq!(last_lines("one\n\nat least two\n"), "one | at least two");
+        assert_eq!(last_lines(&"x".repeat(1000)).len(), 203);
+        assert_eq!(last_lines(" \n"), "");
+    }
 }

@@ -122,6 +122,9 @@ pub(crate) enum Command {
     /// Run a program and end it with all that it started (what the harness puts before programs that are not its own)
     #[command(hide = true)]
     Keep {
+        /// The process that wants it kept: when it is not the parent any more, everything ends
+        #[arg(long)]
+        harness: u32,
         /// The program and its arguments
         #[arg(last = true, required = true)]
         command: Vec<std::ffi::OsString>,
@@ -472,8 +475,11 @@ pub(crate) enum PeerAction {
     },
     /// Remove what was installed
     Remove {
-        /// Which [default: all]
+        /// Which
         name: Vec<String>,
+        /// All of them
+        #[arg(long, conflicts_with = "name")]
+        all: bool,
         #[command(flatten)]
         source: PeerSource,
     },

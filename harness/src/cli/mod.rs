@@ -44,7 +44,11 @@ pub(crate) fn main() -> ExitCode {
         Command::Rogues(rogues) => commands::rogues::rogues(&rogues),
         Command::Schema { directory } => commands::schema::schema(directory.as_deref()),
         Command::Completions { shell } => {
-            clap_complete::generate(shell, &mut Arguments::command(), "e2esm", &mut stdout());
+            // What the harness starts itself is for nobody to complete.
+            let all = Arguments::command();
+            let shown = all.get_subcommands().filter(|command| !command.is_hide_set()).cloned();
+            let mut shown = clap::Command::new("e2esm").version(env!("CARGO_PKG_VERSION")).subcommands(shown);
+            clap_complete::generate(shell, &mut shown, "e2esm", &mut stdout());
             Ok(AS_EXPECTED)
         }
         Command::Bench(bench) => commands::bench::bench(&bench),
@@ -53,7 +57,7 @@ pub(crate) fn main() -> ExitCode {
         Command::Export(export) => commands::export::export(&export),
         Command::Cache { action } => commands::cache::cache(&action),
         Command::Worker(worker) => return serve(&worker),
-        Command::Keep { command } => return keep(&command),
+        Command::Keep { harness, command } => return keep(harness, &command),
         Command::BenchWorker { threads } => return serve_benches(threads),
     };
     end_strays();
@@ -106,9 +110,9 @@ fn end_strays() {
 
 /// A foreign program's keeper.
 #[cfg(target_os = "linux")]
-fn keep(command: &[std::ffi::OsString]) -> ExitCode {
+fn keep(harness: u32, command: &[std::ffi::OsString]) -> ExitCode {
     let Some((program, arguments)) = command.split_first() else { return ExitCode::from(MISUSE) };
-    match e2esm::keeper::keep(program, arguments) {
+    match e2esm::keeper::keep(harness, program, arguments) {
         Ok(code) => code,
         Err(error) => {
             eprintln!("{}: {error}", program.to_string_lossy());
@@ -118,7 +122,7 @@ fn keep(command: &[std::ffi::OsString]) -> ExitCode {
 }
 
 #[cfg(not(target_os = "linux"))]
-fn keep(_command: &[std::ffi::OsString]) -> ExitCode {
+fn keep(_harness: u32, _command: &[std::ffi::OsString]) -> ExitCode {
     eprintln!("e2esm keep: there are no subreapers on this system");
     ExitCode::from(MISUSE)
 }

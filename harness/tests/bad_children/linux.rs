@@ -8,6 +8,7 @@ use std::io::{BufRead, BufReader, Read, Write, stdin, stdout};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use e2esm::worker::{Failure, Launch, Limits, Worker};
 use e2esm_adapter::serve_stdio;
 use libtest_mimic::{Arguments, Failed, Trial};
 use serde_json::Value;
@@ -25,7 +26,7 @@ const VECTORS: &str = "removal/{cannot-send,own-device,rejoin-gap}";
 const ROWS: usize = 3;
 
 /// A bad child: its name, what is wrong with it, and what its rows say.
-const CHILDREN: [(&str, &str, &str); 16] = [
+const CHILDREN: [(&str, &str, &str); 22] = [
     ("hangs-at-start", "never answers", "did not answer within the scenario's 3000 ms"),
     ("hangs-later", "stops answering in the middle", "did not answer within the scenario's 3000 ms"),
     ("exits-early", "ends with status 0 in the middle", "ended (exit status: 0)"),
@@ -45,6 +46,24 @@ const CHILDREN: [(&str, &str, &str); 16] = [
     ("out-of-order", "answers the second request before the first", "did not answer within the scenario's 3000 ms"),
     ("last-word", "says something unasked at the end", "answered nonsense: it said `one more thing` unasked"),
     ("leaves-a-process", "does everything right, and leaves a process", "left processes behind: sh, sleep"),
+    (
+        "leaves-a-strange-name",
+        "leaves a process whose name is no UTF-8 and speaks to terminals",
+        "left processes behind: a\\u{1b}[31mb\u{fffd}",
+    ),
+    ("leaves-many", "leaves more names than the end of stderr holds", "left processes behind: "),
+    ("leaves-a-headless-process", "leaves a process whose first thread has ended", "left processes behind: python3"),
+    ("leaves-a-chain", "leaves a process that starts another and ends, again and again", "left processes behind: "),
+    (
+        "silences-its-keeper",
+        "does everything right, and kills its keeper",
+        "ended (its keeper did not report: signal: 9 (SIGKILL))",
+    ),
+    (
+        "crashes-like-node",
+        "ends with an error that is not the last line of many",
+        "ended (exit status: 1): Error: \\u{1b}[31mboom\\u{1b}[0m | Node.js v20.0.0",
+    ),
     ("hungry-grandchild", "lets a process of its own eat the memory", "used more than 300 MB of resident memory"),
 ];
 
@@ -58,7 +77,9 @@ pub(super) fn main() {
         .iter()
         .map(|(name, what, says)| Trial::test(format!("{name}: {what}"), move || check(name, says)))
         .chain([Trial::test("a good child: the same rows as the built-in one, and nothing said", good_child)])
-        .chain([Trial::test("a keeper that is killed: its program is killed all the same", killed_keeper)]);
+        .chain([Trial::test("a keeper that is killed: its program is killed all the same", killed_keeper)])
+        .chain([Trial::test("a keeper whose harness is gone already: nothing is started", late_keeper)])
+        .chain([Trial::test("a program that is to run where there is nothing: that is what is said", no_directory)]);
     libtest_mimic::run(&Arguments::from_args(), trials.collect()).exit();
 }
 
@@ -106,7 +127,22 @@ fn run(name: &str, token: &str) -> Result<Ran, Failed> {
     Ok((output.status.code().unwrap_or(-1), rows, String::from_utf8_lossy(&output.stderr).into_owned()))
 }
 
+/// What a child is made with, if that is more than a shell.
+fn needs(name: &str) -> Option<&'static str> {
+    match name {
+        "leaves-a-headless-process" => Some("python3"),
+        "leaves-a-chain" => Some("perl"),
+        _ => None,
+    }
+}
+
 fn check(name: &str, says: &str) -> Result<(), Failed> {
+    if let Some(program) = needs(name)
+        && Command::new(program).arg("--version").output().is_err()
+    {
+        println!("there is no {program} on this machine: {name} was not tried");
+        return Ok(());
+    }
     let token = format!("bad-child-{name}-{}", std::process::id());
     let (code, rows, stderr) = run(name, &token)?;
     no_process(&token)?;
@@ -150,6 +186,42 @@ fn killed_keeper() -> Result<(), Failed> {
     Ok(())
 }
 
+fn late_keeper() -> Result<(), Failed> {
+    let directory = tempfile::tempdir()?;
+    let trace = directory.path().join("trace");
+    let keep = |harness: u32| {
+        let mut keeper = Command::new(env!("CARGO_BIN_EXE_e2esm"));
+        keeper.args(["keep", "--harness", &harness.to_string(), "--", "touch"]).arg(&trace).output()
+    };
+    // Whoever has adopted it, it is not the one that wanted it: here that one is its own child, which has ended.
+    let mut gone = Command::new("true").spawn()?;
+    gone.wait()?;
+    let output = keep(gone.id())?;
+    if trace.exists() || !output.stderr.is_empty() {
+        return Err(format!("it started its program: {}", String::from_utf8_lossy(&output.stderr)).into());
+    }
+    let output = keep(std::process::id())?;
+    let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+    if !trace.exists() || !stderr.contains(r#"{"status":"exit status: 0","left":[]}"#) {
+        return Err(format!("it did not keep its program: {stderr}").into());
+    }
+    Ok(())
+}
+
+fn no_directory() -> Result<(), Failed> {
+    let launch = Launch {
+        program: "sh".into(),
+        directory: Some("/no/such/directory".into()),
+        keeper: Some(env!("CARGO_BIN_EXE_e2esm").into()),
+        ..Launch::default()
+    };
+    match Worker::start(&launch, Limits::default()) {
+        Err(Failure::NotStarted { reason }) if reason.contains("/no/such/directory: No such file") => Ok(()),
+        Err(failure) => Err(failure.to_string().into()),
+        Ok(_) => Err("it was started".into()),
+    }
+}
+
 /// Every process that a child starts has the token among its arguments: none may be left.
 fn no_process(token: &str) -> Result<(), Failed> {
     for process in std::fs::read_dir("/proc")?.flatten() {
@@ -165,11 +237,70 @@ fn no_process(token: &str) -> Result<(), Failed> {
 
 /// A process that goes on by itself, outside this one's session, with the token among its arguments.
 fn detached(token: &str, output: Stdio) -> std::io::Result<()> {
-    // The first shell ends at once: nobody waits for the other, which sleeps in a session of its own.
-    let script = format!("setsid sh -c 'sleep 1000; : {token}' &");
-    let mut child = Command::new("sh").args(["-c", &script]).stdin(Stdio::null()).stdout(output).spawn()?;
+    detached_program(&["sh", "-c", "sleep 1000; :", token], output)
+}
+
+fn detached_program(words: &[&str], output: Stdio) -> std::io::Result<()> {
+    // The first shell ends at once: nobody waits for the other, which goes on in a session of its own.
+    let mut child = Command::new("sh")
+        .args(["-c", "setsid \"$0\" \"$@\" &"])
+        .args(words)
+        .stdin(Stdio::null())
+        .stdout(output)
+        .spawn()?;
     child.wait()?;
     Ok(())
+}
+
+/// Waits for a sign of what was detached: that it is what it is to be.
+fn once_there(sign: impl Fn() -> bool) {
+    let begun = Instant::now();
+    while !sign() && begun.elapsed() < Duration::from_secs(2) {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+/// Whether a process is there whose `/proc/PID/stat` holds these bytes.
+fn there_is(bytes: &[u8]) -> bool {
+    let Ok(processes) = std::fs::read_dir("/proc") else { return false };
+    let holds = |stat: Vec<u8>| stat.windows(bytes.len()).any(|part| part == bytes);
+    processes.flatten().any(|process| std::fs::read(process.path().join("stat")).is_ok_and(holds))
+}
+
+/// What is left behind by children that leave something odd.
+fn leave(name: &str, token: &str) -> std::io::Result<()> {
+    match name {
+        "leaves-a-process" => detached(token, Stdio::null()),
+        "leaves-a-strange-name" => {
+            let script = r"printf 'a\033[31mb\377' > /proc/$$/comm; sleep 1000; :";
+            detached_program(&["sh", "-c", script, token], Stdio::null())?;
+            once_there(|| there_is(b"(a\x1b[31mb\xff)"));
+            Ok(())
+        }
+        // Their names are two hundred, and each is written with 87 characters.
+        "leaves-many" => {
+            let script = r"i=100; while [ $i -lt 300 ]; do
+                ( e='\033\033\033\033'; printf $e$e$e$i > /proc/self/comm; sleep 1000; : ) &
+                i=$((i + 1)); done; wait";
+            detached_program(&["sh", "-c", script, token], Stdio::null())?;
+            once_there(|| there_is(&[&[0x1b; 12], &b"299)"[..]].concat()));
+            Ok(())
+        }
+        "leaves-a-headless-process" => {
+            let script = "import ctypes, threading, time\n\
+                threading.Thread(target=time.sleep, args=(1000,)).start()\n\
+                ctypes.CDLL(None).pthread_exit(None)";
+            detached_program(&["python3", "-c", script, token], Stdio::null())?;
+            once_there(|| there_is(b"(python3) Z"));
+            Ok(())
+        }
+        // It ends by itself, in case nobody can end it: long after it is to have been found.
+        "leaves-a-chain" => {
+            let script = "my $end = time + 2; while (time < $end) { exit if fork }";
+            detached_program(&["perl", "-e", script, token], Stdio::null())
+        }
+        _ => Ok(()),
+    }
 }
 
 fn be_bad(name: &str) {
@@ -181,9 +312,14 @@ fn be_bad(name: &str) {
     serve_stdio(sound.as_ref(), input, output).expect("the streams work");
     match name {
         "last-word" => println!("one more thing"),
-        "leaves-a-process" => detached(&token, Stdio::null()).expect("sh is there"),
-        _ => {}
+        "silences-its-keeper" => kill_keeper().expect("it is there"),
+        _ => leave(name, &token).expect("sh is there"),
     }
+}
+
+fn kill_keeper() -> std::io::Result<()> {
+    let keeper = rustix::process::getppid().expect("there is one");
+    Ok(rustix::process::kill_process(keeper, rustix::process::Signal::KILL)?)
 }
 
 fn hang() -> ! {
@@ -223,6 +359,11 @@ impl BufRead for Requests {
             "hangs-later" | "ignores-sigterm" if self.count == LATER => hang(),
             "exits-early" if self.count == LATER => std::process::exit(0),
             "aborts" if self.count == LATER => std::process::abort(),
+            "crashes-like-node" if self.count == LATER => {
+                let places = "    at somewhere (node:internal:1:2)\n".repeat(10);
+                eprint!("\n\nError: \x1b[31mboom\x1b[0m\n{places}\nNode.js v20.0.0\n");
+                std::process::exit(1);
+            }
             "closes-stdin" if self.count == LATER => {
                 let nothing = std::fs::File::open("/dev/null")?;
                 rustix::stdio::dup2_stdin(&nothing)?;
@@ -239,8 +380,7 @@ impl BufRead for Requests {
                 hang();
             }
             "kills-its-keeper" if self.count == LATER => {
-                let keeper = rustix::process::getppid().expect("there is one");
-                rustix::process::kill_process(keeper, rustix::process::Signal::KILL)?;
+                kill_keeper()?;
                 hang();
             }
             _ => {}
