@@ -7,7 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::scenario::Layer;
-use crate::suite::Column;
+use crate::suite::{Column, Row};
 use crate::vector::Vector;
 use crate::verdict::Verdict;
 
@@ -86,8 +86,11 @@ impl Divergences {
         let text =
             std::fs::read_to_string(path).map_err(|source| DivergencesError::Read { path: path.to_owned(), source })?;
         let mut json = serde_json::Deserializer::from_str(&text);
-        let more: Vec<Divergence> = serde_path_to_error::deserialize(&mut json)
-            .map_err(|error| malformed(format!("entry {}: {}", error.path(), error.inner())))?;
+        let more: Vec<Divergence> =
+            serde_path_to_error::deserialize(&mut json).map_err(|error| match error.path().iter().next() {
+                None => malformed(format!("expected a list of entries: {}", error.inner())),
+                Some(_) => malformed(format!("entry {}: {}", error.path(), error.inner())),
+            })?;
         json.end().map_err(|error| malformed(error.to_string()))?;
         let mut all = self.clone();
         for entry in more {
@@ -119,22 +122,28 @@ impl Divergences {
         self.0.iter().find(|entry| entry.adapter == adapter && entry.vector == vector && entry.layer == layer)
     }
 
+    /// What is not as expected about an adapter's row, in a sentence: a bad verdict without an entry, or an entry that says
+    /// otherwise.
+    pub fn objection(&self, adapter: &str, row: &Row) -> Option<String> {
+        match self.find(adapter, &row.vector, row.layer) {
+            Some(entry) if entry.verdict == row.verdict => None,
+            Some(entry) => Some(format!(
+                "came out as `{}`, but its entry of expected divergences says `{}`: remove or mend it",
+                row.verdict.label(),
+                entry.verdict.label()
+            )),
+            None if row.verdict.needs_no_reason() => None,
+            None => Some(format!("{}: {}", row.verdict.label(), row.because())),
+        }
+    }
+
     /// What is not as expected: bad verdicts without an entry, and entries whose row came out otherwise. Entries for rows
     /// that did not run are left alone.
     pub fn unexpected(&self, columns: &[Column]) -> Vec<Unexpected> {
         let mut found = Vec::new();
         for column in columns {
             for row in &column.rows {
-                let sentence = match self.find(&column.name, &row.vector, row.layer) {
-                    Some(entry) if entry.verdict == row.verdict => continue,
-                    Some(entry) => format!(
-                        "came out as `{}`, but its entry of expected divergences says `{}`: remove or mend it",
-                        row.verdict.label(),
-                        entry.verdict.label()
-                    ),
-                    None if row.verdict.needs_no_reason() => continue,
-                    None => format!("{}: {}", row.verdict.label(), row.because()),
-                };
+                let Some(sentence) = self.objection(&column.name, row) else { continue };
                 found.push(Unexpected {
                     adapter: column.name.clone(),
                     vector: row.vector.clone(),

@@ -27,6 +27,7 @@ fn misuse_is_exit_code_2_and_says_what_was_expected() {
         (vec!["rogues", "--rogue", "nosuch"], "expected one of"),
         (vec!["check", "/no/such/directory"], "/no/such/directory"),
         (vec!["dance"], "unrecognized subcommand"),
+        (vec!["peers", "remove"], "--all for every one"),
     ] {
         let output = e2esm(&arguments);
         assert_eq!(output.status.code(), Some(2), "{arguments:?}: {}", stderr(&output));
@@ -42,7 +43,12 @@ fn help_teaches_and_completions_are_there() {
         assert!(help.contains(word), "{help}");
     }
     for shell in ["bash", "zsh", "fish"] {
-        assert!(stdout(&e2esm(&["completions", shell])).contains("e2esm"));
+        let script = stdout(&e2esm(&["completions", shell]));
+        assert!(script.contains("e2esm") && script.contains("verify-recorded") && script.contains("divergences"));
+        // Commands that only the harness calls are not for people.
+        for internal in ["bench-worker", "Serve one implementation", "Run a program and end it", "e2esm,keep"] {
+            assert!(!script.contains(internal), "{shell}: {internal}");
+        }
     }
 }
 
@@ -54,6 +60,7 @@ fn a_run_writes_its_results_whole_and_says_where() {
     let output = e2esm(&["run", "--vector", "authentication/roundtrip", "--adapter", "vodozemac", "--out", &path]);
     assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
     assert!(!stdout(&output).contains('\u{1b}'), "NO_COLOR is respected");
+    assert!(stdout(&output).contains("\n1 vector x 1 implementation x 2 layers in "), "{}", stdout(&output));
     let files: Vec<_> =
         std::fs::read_dir(&out).expect("results").map(|entry| entry.expect("an entry").file_name()).collect();
     assert_eq!(files, ["vodozemac.json"], "no temporary file is left");
@@ -106,6 +113,8 @@ fn known_failures_of_ones_own_are_expected_and_nothing_else_is() {
         (format!("[{fails}]").replace("ghost-server-inject", "ghost"), "there is no such vector"),
         (format!("[{fails}]").replace("reason", "because"), "unknown field `because`"),
         (format!("[{fails}] and more"), "trailing characters"),
+        (fails.clone(), "known.json: expected a list of entries: invalid type: map"),
+        (format!("[{fails}, 7]"), "entry [1]: invalid type: integer"),
     ] {
         let output = run(Some(&entries));
         assert_eq!(output.status.code(), Some(2), "{entries}: {}", stderr(&output));
@@ -114,6 +123,41 @@ fn known_failures_of_ones_own_are_expected_and_nothing_else_is() {
     let missing = e2esm(&["run", "--divergences", &path("missing.json")]);
     assert_eq!(missing.status.code(), Some(2));
     assert!(stderr(&missing).contains("missing.json"), "{}", stderr(&missing));
+}
+
+#[test]
+fn entries_about_nobody_are_told_of_and_change_nothing() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let path = |name: &str| directory.path().join(name).to_string_lossy().into_owned();
+    let run = |adapter: &str| {
+        let entry = serde_json::json!([{
+            "adapter": adapter, "vector": "authentication/roundtrip", "layer": "policy", "verdict": "fail",
+            "reason": "made so", "source": "here"
+        }]);
+        std::fs::write(path("known.json"), entry.to_string()).expect("a file");
+        std::fs::write(path("adapters.toml"), "[adapter.mine]\ncommand = ['x']\n").expect("a file");
+        let output = e2esm(&[
+            "run",
+            "--adapter",
+            "vodozemac",
+            "--vector",
+            "authentication/roundtrip",
+            "--out",
+            &path("out"),
+            "--divergences",
+            &path("known.json"),
+            "--adapters",
+            &path("adapters.toml"),
+        ]);
+        assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+        stderr(&output)
+    };
+    let said = run("vodozmac");
+    assert!(said.contains("known.json: entries about `vodozmac` have no effect"), "{said}");
+    // Others that are known: built in, of the suite's own peers, of one's own file.
+    for name in ["mls-rs-rustcrypto", "ts-mls", "mine"] {
+        assert!(!run(name).contains("have no effect"), "{name}");
+    }
 }
 
 /// Everything that may differ between two runs: times.
@@ -171,6 +215,43 @@ fn junit_has_one_case_for_each_vector_and_layer() {
         e2esm(&["run", "--format", "junit", "--out", &path, "--adapter", "vodozemac", "--vector", "device-addition/*"]);
     assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
     assert_eq!(stdout(&output).matches("<testcase ").count(), 18);
+}
+
+#[test]
+fn junit_says_what_is_expected_and_what_is_expected_no_more() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let path = |name: &str| directory.path().join(name).to_string_lossy().into_owned();
+    let adapter = format!("'{}' worker --rogue trusts-own-label", env!("CARGO_BIN_EXE_e2esm"));
+    let run = |adapter: &str, name: &str, vector: &str| {
+        let entry = serde_json::json!([{
+            "adapter": name, "vector": vector, "layer": "policy", "verdict": "fail", "reason": "made <so>", "source": "here"
+        }]);
+        std::fs::write(path("known.json"), entry.to_string()).expect("a file");
+        e2esm(&[
+            "run",
+            "--format",
+            "junit",
+            "--layer",
+            "policy",
+            "--adapter",
+            adapter,
+            "--vector",
+            vector,
+            "--out",
+            &path("out"),
+            "--divergences",
+            &path("known.json"),
+        ])
+    };
+    let output = run(&adapter, "trusts-own-label", "participation/ghost-server-inject");
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    let marked = r#"<property name="expected divergence" value="made &lt;so&gt;"/>"#;
+    assert!(stdout(&output).contains(marked) && stdout(&output).contains(r#"failures="0""#), "{}", stdout(&output));
+    let output = run("vodozemac", "vodozemac", "authentication/roundtrip");
+    assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
+    let stale = r#"<failure message="came out as `pass`, but its entry of expected divergences says `fail`: remove or mend it""#;
+    assert!(stdout(&output).contains(stale), "{}", stdout(&output));
+    assert!(!stdout(&output).contains("expected divergence\""), "{}", stdout(&output));
 }
 
 // Without libsignal the table is another one.

@@ -16,6 +16,8 @@ use crate::worker::Launch;
 
 /// The name of such a file.
 pub const FILE: &str = "adapters.toml";
+/// How long a name may be, in bytes.
+pub const LONGEST_NAME: usize = 64;
 /// What stands for the directory that a peer is installed into, in its command and steps.
 const INTO: &str = "{into}";
 
@@ -59,7 +61,8 @@ struct Entry {
     #[serde(default)]
     install: Vec<Vec<String>>,
     /// What is copied before these commands run, relative to the file: the adapter is then installed, and runs, in the
-    /// copy, and nothing is written where its source is.
+    /// copy, and nothing is written where its source is. What is made and not written (see [`install`](mod@install)) is left
+    /// out.
     #[serde(default)]
     source: Option<PathBuf>,
     /// Another adapter of this file whose installation this one uses.
@@ -97,6 +100,8 @@ impl std::fmt::Display for Need {
 pub struct Peer {
     /// Its name.
     pub name: String,
+    /// The file that names it.
+    pub manifest: PathBuf,
     /// What it is, in a line.
     pub about: String,
     /// What has to be on the machine.
@@ -116,12 +121,38 @@ pub struct Peer {
     pub into: PathBuf,
     command: Vec<String>,
     environment: BTreeMap<String, String>,
+    /// Whether `{into}` stands anywhere in its command, environment or steps.
+    expands: bool,
 }
 
 impl Peer {
     /// Whether there is anything to install.
     pub fn installs(&self) -> bool {
         self.source.is_some() || !self.steps.is_empty()
+    }
+
+    /// Looks at what only matters once it is installed or run: whether the directory where it runs is there, and whether
+    /// `{into}` can be written into a command.
+    ///
+    /// # Errors
+    /// With the file, the field and the path.
+    pub fn usable(&self) -> Result<(), ManifestError> {
+        let malformed = |reason: String| ManifestError::Malformed { path: self.manifest.clone(), reason };
+        if self.source.is_none() && !self.directory.is_dir() {
+            return Err(malformed(format!(
+                "adapter.{}.directory: there is no directory {}",
+                self.name,
+                self.directory.display()
+            )));
+        }
+        if self.expands && self.into.to_str().is_none() {
+            return Err(malformed(format!(
+                "adapter.{}: `{INTO}` would be {}, which is not UTF-8: choose another directory for peers (--peers DIR)",
+                self.name,
+                self.into.display()
+            )));
+        }
+        Ok(())
     }
 
     /// How it is started, kept by this program.
@@ -207,8 +238,12 @@ pub fn read(path: &Path, root: &Path) -> Result<Vec<Peer>, ManifestError> {
             }
             (None, directory) => home.join(directory.as_deref().unwrap_or(Path::new(""))),
         };
+        let steps = owner.install.iter().flatten();
+        let mut expanded = entry.command.iter().chain(entry.environment.values()).chain(steps);
+        let expands = expanded.any(|text| text.contains(INTO));
         let mut peer = Peer {
             name: name.clone(),
+            manifest: path.to_owned(),
             about: entry.about.clone(),
             needs: owner.needs.clone(),
             source: owner.source.as_ref().map(|source| home.join(source)),
@@ -219,6 +254,7 @@ pub fn read(path: &Path, root: &Path) -> Result<Vec<Peer>, ManifestError> {
             into,
             command: entry.command.clone(),
             environment: entry.environment.clone(),
+            expands,
         };
         peer.steps = owner.install.iter().map(|step| step.iter().map(|part| peer.expand(part)).collect()).collect();
         peers.push(peer);
@@ -229,7 +265,7 @@ pub fn read(path: &Path, root: &Path) -> Result<Vec<Peer>, ManifestError> {
 /// Whether a text can be an adapter's name: it becomes a file's.
 pub fn is_name(text: &str) -> bool {
     let allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"-_.".contains(&byte);
-    !text.is_empty() && text.len() <= 64 && !text.starts_with('.') && text.bytes().all(allowed)
+    !text.is_empty() && text.len() <= LONGEST_NAME && !text.starts_with('.') && text.bytes().all(allowed)
 }
 
 /// The suite's own peers: `adapters/peers/adapters.toml` of the checkout that this program was built in.

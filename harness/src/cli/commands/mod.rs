@@ -20,10 +20,11 @@ pub(crate) mod run;
 pub(crate) mod schema;
 pub(crate) mod verify_recorded;
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
-use e2esm::peers::{Peer, install};
+use e2esm::peers::{LONGEST_NAME, Peer, install};
 use e2esm::scenario::Layer;
 use e2esm::suite::{PATIENCE, Settings, Target};
 use e2esm::vector::load::{VectorSet, directory, embedded};
@@ -108,23 +109,27 @@ pub(crate) fn targets(asked: &[String], source: &PeerSource, limits: &LimitArgum
     }
     super::adopt_strays();
     let peers = peers(source)?;
-    let mut targets: Vec<Target> = Vec::new();
+    let mut found: Vec<Found> = Vec::new();
     for text in asked {
+        if found.iter().any(|found| found.text == *text) {
+            continue;
+        }
         let unusual = || e2esm::registry::unusual().iter().any(|adapter| adapter.describe().name == *text);
-        let found = if built_in.contains(text) || unusual() {
-            vec![target(text)]
+        let (targets, named) = if built_in.contains(text) || unusual() {
+            (vec![target(text)], Named::Known)
         } else if text == "all" {
             let mut all: Vec<_> = built_in.iter().map(target).collect();
             all.extend(installed(&peers, &program)?);
-            all
+            (all, Named::Known)
         } else if let Some(peer) = peers.iter().find(|peer| peer.name == *text) {
             if !install::state(peer)?.runs() {
                 bail!("`{text}` is not installed, or is not current: `e2esm peers install {}`", peer.installed_as);
             }
-            vec![peer.target(&program)]
+            peer.usable()?;
+            (vec![peer.target(&program)], Named::Known)
         } else if text.contains(std::path::MAIN_SEPARATOR) || text.contains(char::is_whitespace) {
-            let taken: Vec<_> = built_in.iter().chain(peers.iter().map(|peer| &peer.name)).collect();
-            vec![foreign(text, &program, &taken, settings(limits, Layers::Library).limits)?]
+            let (target, named) = foreign(text, &program, settings(limits, Layers::Library).limits)?;
+            (vec![target], named)
         } else {
             let known: Vec<_> = built_in.iter().chain(peers.iter().map(|peer| &peer.name)).cloned().collect();
             bail!(
@@ -132,13 +137,79 @@ pub(crate) fn targets(asked: &[String], source: &PeerSource, limits: &LimitArgum
                 known.join(", ")
             );
         };
-        for target in found {
-            if !targets.iter().any(|known| known.name == target.name) {
-                targets.push(target);
-            }
+        found.push(Found { text: text.clone(), targets, named });
+    }
+    tell_apart(&mut found, &peers)?;
+    let mut targets: Vec<Target> = Vec::new();
+    for target in found.into_iter().flat_map(|found| found.targets) {
+        if !targets.iter().any(|known| known.name == target.name) {
+            targets.push(target);
         }
     }
     Ok(targets)
+}
+
+/// What was found for something that was asked for.
+struct Found {
+    text: String,
+    targets: Vec<Target>,
+    named: Named,
+}
+
+/// Where a name comes from.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Named {
+    /// The suite or an `adapters.toml` knows it by this name.
+    Known,
+    /// A program that calls itself so.
+    ByItself,
+    /// A program that says no name, and was named after its file.
+    AfterFile,
+}
+
+/// Sees to it that every program has a name of its own: the rows of one would stand for another's.
+fn tell_apart(found: &mut [Found], peers: &[Peer]) -> Result<()> {
+    let own = e2esm::peers::own_manifest();
+    let reserved = |name: &str| {
+        e2esm::registry::find(name).is_some() || peers.iter().any(|peer| peer.name == name && peer.manifest == own)
+    };
+    // Each name with what was asked for.
+    let names = |found: &Found| -> Vec<_> {
+        found.targets.iter().map(|target| (target.name.clone(), found.text.clone())).collect()
+    };
+    let is = |named: Named| move |found: &&Found| found.named == named;
+    let known = found.iter().filter(is(Named::Known)).flat_map(|found| &found.targets);
+    let mut taken: BTreeMap<String, String> = known.map(|target| (target.name.clone(), target.name.clone())).collect();
+    for (name, text) in found.iter().filter(is(Named::ByItself)).flat_map(names) {
+        if reserved(&name) {
+            bail!(
+                "`{text}` calls itself `{name}`, and so does another implementation: if it is that one, say `{name}`; else it \
+                 needs a name of its own"
+            );
+        }
+        if let Some(other) = taken.get(&name) {
+            bail!(
+                "`{other}` and `{text}` are both called `{name}`: give one of them a name of its own in an adapters.toml, and ask \
+                 for it by that name"
+            );
+        }
+        taken.insert(name, text);
+    }
+    for found in found.iter_mut().filter(|found| found.named == Named::AfterFile) {
+        for target in &mut found.targets {
+            let free = |name: &String| {
+                !reserved(name) && !taken.contains_key(name) && !peers.iter().any(|peer| peer.name == *name)
+            };
+            let numbered = |number: usize| {
+                let end = format!("-{number}");
+                target.name.chars().take(LONGEST_NAME - end.len()).chain(end.chars()).collect()
+            };
+            let name = std::iter::once(target.name.clone()).chain((2..).map(numbered)).find(free);
+            target.name = name.unwrap_or_default();
+            taken.insert(target.name.clone(), found.text.clone());
+        }
+    }
+    Ok(())
 }
 
 /// The one implementation that was asked for.
@@ -179,6 +250,7 @@ fn installed(peers: &[Peer], program: &Path) -> Result<Vec<Target>> {
     let mut absent = Vec::new();
     for peer in peers.iter().filter(|peer| peer.stands_in_for.is_none()) {
         if install::state(peer)?.runs() {
+            peer.usable()?;
             targets.push(peer.target(program));
         } else {
             absent.push(peer.name.as_str());
@@ -190,8 +262,8 @@ fn installed(peers: &[Peer], program: &Path) -> Result<Vec<Target>> {
     Ok(targets)
 }
 
-/// A program that is not of this project, by the name that it gives itself.
-fn foreign(text: &str, keeper: &Path, taken: &[&String], limits: Limits) -> Result<Target> {
+/// A program that is not of this project, by the name that it gives itself, or one made of its file's.
+fn foreign(text: &str, keeper: &Path, limits: Limits) -> Result<(Target, Named)> {
     let whole = PathBuf::from(text);
     let parts = if whole.is_file() {
         vec![text.to_owned()]
@@ -209,7 +281,7 @@ fn foreign(text: &str, keeper: &Path, taken: &[&String], limits: Limits) -> Resu
         ..Launch::default()
     };
     let said = Worker::start(&launch, limits).and_then(|mut worker| worker.hello());
-    let name = match said {
+    let (name, named) = match said {
         Ok(description) => {
             let name = description.name;
             if !e2esm::peers::is_name(&name) {
@@ -217,24 +289,19 @@ fn foreign(text: &str, keeper: &Path, taken: &[&String], limits: Limits) -> Resu
                     "`{text}` calls itself `{name}`: expected a name of a-z, 0-9, `-`, `_` and `.`, as it becomes a file's"
                 );
             }
-            if taken.iter().any(|known| **known == name) {
-                bail!(
-                    "`{text}` calls itself `{name}`, and so does another implementation: if it is that one, say `{name}`; else it \
-                     needs a name of its own"
-                );
-            }
-            name
+            (name, Named::ByItself)
         }
         // Its rows will say what is wrong with it.
-        Err(_) => named_after(&program, arguments),
+        Err(_) => (named_after(&program, arguments), Named::AfterFile),
     };
-    Ok(Target { name, launch })
+    Ok((Target { name, launch }, named))
 }
 
 /// A name for a program that does not say one: after the last part of its command line that is a file.
 fn named_after(program: &Path, arguments: &[String]) -> String {
     let script = arguments.iter().rev().map(Path::new).find(|argument| argument.is_file());
     let stem = script.unwrap_or(program).file_stem().unwrap_or_default().to_string_lossy().to_lowercase();
-    let name: String = stem.chars().filter(|letter| e2esm::peers::is_name(&letter.to_string())).take(64).collect();
+    let name: String =
+        stem.chars().filter(|letter| e2esm::peers::is_name(&letter.to_string())).take(LONGEST_NAME).collect();
     if name.is_empty() { "adapter".to_owned() } else { name }
 }

@@ -1,5 +1,7 @@
 //! `e2esm peers`
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use anyhow::{Context, Result, bail};
 use comfy_table::presets::UTF8_FULL_CONDENSED;
 use comfy_table::{Cell, Color, ContentArrangement, Table};
@@ -8,14 +10,38 @@ use e2esm::peers::install::{self, State};
 use serde_json::json;
 
 use crate::cli::args::{PeerAction, PeerSource, RogueFormat};
-use crate::cli::{AS_EXPECTED, UNEXPECTED, console};
+use crate::cli::{AS_EXPECTED, INTERRUPTED, UNEXPECTED, console};
+
+/// Set by a signal: the running step is ended, and nothing more is installed.
+static INTERRUPT: AtomicBool = AtomicBool::new(false);
 
 pub(crate) fn peers(action: &PeerAction) -> Result<u8> {
     match action {
         PeerAction::Install { name, source, force } => install(&chosen(name, source)?, *force),
         PeerAction::List { source, format } => list(&super::peers(source)?, *format),
-        PeerAction::Remove { name, source } => remove(&chosen(name, source)?),
+        PeerAction::Remove { name, all, source } => {
+            if name.is_empty() && !all {
+                bail!("say which peers to remove (see `e2esm peers list`), or --all for every one");
+            }
+            let chosen = chosen(name, source)?;
+            unshared(name, source)?;
+            remove(&chosen)
+        }
     }
+}
+
+/// Nobody removes one adapter by the name of another that uses the same installation.
+fn unshared(names: &[String], source: &PeerSource) -> Result<()> {
+    for peer in super::peers(source)?.iter().filter(|peer| names.contains(&peer.name)) {
+        if peer.installed_as != peer.name && !names.contains(&peer.installed_as) {
+            bail!(
+                "`{}` uses the installation of `{owner}`: to remove both, say `{owner}`",
+                peer.name,
+                owner = peer.installed_as
+            );
+        }
+    }
+    Ok(())
 }
 
 /// The installations of these names, each once; all if none is named.
@@ -39,17 +65,27 @@ fn chosen(names: &[String], source: &PeerSource) -> Result<Vec<Peer>> {
 }
 
 fn install(peers: &[Peer], force: bool) -> Result<u8> {
+    let interrupted = || INTERRUPT.load(Ordering::SeqCst);
+    ctrlc::set_handler(|| INTERRUPT.store(true, Ordering::SeqCst)).context("listening for an interrupt")?;
     let mut failed = 0;
     for peer in peers {
+        if interrupted() {
+            return Ok(INTERRUPTED);
+        }
         if !force && install::state(peer)? == State::Installed {
             console::say(format_args!("{}: there already, in {}", peer.name, peer.into.display()));
             continue;
         }
         let spinner = console::spinner(&peer.name);
-        let outcome = install::install(peer, &|step| spinner.set_message(format!("{}: {step}", peer.name)));
+        let told = |step: &str| spinner.set_message(format!("{}: {step}", peer.name));
+        let outcome = install::install(peer, &told, &interrupted);
         spinner.finish_and_clear();
         match outcome {
             Ok(()) => console::say(format_args!("{}: installed in {}", peer.name, peer.into.display())),
+            Err(_) if interrupted() => {
+                eprintln!("e2esm: interrupted: {} was not installed", peer.name);
+                return Ok(INTERRUPTED);
+            }
             Err(error) => {
                 eprintln!("e2esm: {} was not installed: {error:#}", peer.name);
                 failed += 1;
@@ -88,7 +124,7 @@ fn list(peers: &[Peer], format: RogueFormat) -> Result<u8> {
             "name": peer.name,
             "about": peer.about,
             "state": state.label(),
-            "directory": peer.into,
+            "directory": peer.into.display().to_string(),
             "lacks": lacks,
         }));
     }

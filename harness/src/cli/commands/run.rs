@@ -1,14 +1,15 @@
 //! `e2esm run`
 
+use std::collections::BTreeSet;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, bail};
-use e2esm::divergence::Divergences;
+use e2esm::divergence::{Divergence, Divergences};
 use e2esm::report::{junit, table};
 use e2esm::results::{Frame, Results};
-use e2esm::suite;
+use e2esm::suite::{self, Target};
 
-use crate::cli::args::{Format, RunArguments};
+use crate::cli::args::{Format, PeerSource, RunArguments};
 use crate::cli::{AS_EXPECTED, UNEXPECTED, console};
 
 pub(crate) fn run(arguments: &RunArguments) -> Result<u8> {
@@ -27,7 +28,14 @@ pub(crate) fn run(arguments: &RunArguments) -> Result<u8> {
     let settings = super::settings(&arguments.limits, arguments.layer);
     let mut divergences = Divergences::checked_in().context("harness/divergences.json")?;
     for path in &arguments.divergences {
+        let before = divergences.all().len();
         divergences.add(path, &set.vectors)?;
+        for name in unknown(&divergences.all()[before..], &targets, &arguments.peers) {
+            eprintln!(
+                "e2esm: {}: entries about `{name}` have no effect: there is no such implementation, see `e2esm list adapters`",
+                path.display()
+            );
+        }
     }
     super::writable(&arguments.out)?;
     let started_unix = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs();
@@ -49,10 +57,10 @@ pub(crate) fn run(arguments: &RunArguments) -> Result<u8> {
         Format::Table => {
             console::say(table::verdicts(&columns, &settings.layers, &divergences, console::colour()));
             console::say(format_args!(
-                "\n{} vectors x {} implementations x {} layers in {seconds:.1} s; JSON in {}",
-                chosen.len(),
-                targets.len(),
-                settings.layers.len(),
+                "\n{} x {} x {} in {seconds:.1} s; JSON in {}",
+                count(chosen.len(), "vector"),
+                count(targets.len(), "implementation"),
+                count(settings.layers.len(), "layer"),
                 arguments.out.display()
             ));
         }
@@ -66,4 +74,23 @@ pub(crate) fn run(arguments: &RunArguments) -> Result<u8> {
         eprintln!("unexpected: {} {} [{}]: {}", row.adapter, row.vector, row.layer.label(), row.sentence);
     }
     Ok(if unexpected.is_empty() { AS_EXPECTED } else { UNEXPECTED })
+}
+
+/// Adapters that entries are about, and that are none: neither in this run nor known by name.
+fn unknown<'a>(entries: &'a [Divergence], targets: &[Target], source: &PeerSource) -> BTreeSet<&'a str> {
+    let known = |name: &str| targets.iter().any(|target| target.name == name) || e2esm::registry::find(name).is_some();
+    let mut names: BTreeSet<_> =
+        entries.iter().map(|entry| entry.adapter.as_str()).filter(|name| !known(name)).collect();
+    if !names.is_empty() {
+        match super::peers(source) {
+            Ok(peers) => names.retain(|name| !peers.iter().any(|peer| peer.name == *name)),
+            // Whose file cannot be read may know them: that is no reason for this run to end.
+            Err(_) => names.clear(),
+        }
+    }
+    names
+}
+
+fn count(number: usize, of: &str) -> String {
+    format!("{number} {of}{}", if number == 1 { "" } else { "s" })
 }
