@@ -3,6 +3,8 @@
 //! Vectors ask what a messenger protects. This asks whether the suite and the adapter mean the same by a line. Each check
 //! is a sentence of the document; one that fails does not keep the next from being made, unless the program has ended.
 
+use std::time::{Duration, Instant};
+
 use e2esm_account::vouched;
 use e2esm_adapter::{
     Address, Answer, Bundle, Bytes, Call, Capability, Change, Description, DeviceId, Error, ErrorClass, Event, GroupId,
@@ -15,6 +17,12 @@ use crate::peers::is_name;
 use crate::probe::probe;
 use crate::suite::Target;
 use crate::worker::{Failure, Launch, Limits, Worker};
+
+/// In how many checks a program may hang before it is asked nothing more.
+const PATIENCE: usize = 3;
+/// How much of a process's time may be spent when a check begins, as one part of so many: beyond it the check has a new
+/// process, so that none has to do with what others have left of the time.
+const SPENT: u32 = 10;
 
 /// What a check came to.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -42,13 +50,20 @@ pub struct Point {
 enum Trouble {
     /// What it did, and what was expected.
     Broken(String),
+    /// It did not answer in time.
+    Hung(String),
     /// There is nothing to ask.
     Skipped(String),
 }
 
 impl From<Failure> for Trouble {
     fn from(failure: Failure) -> Self {
-        Self::Broken(format!("it {failure}"))
+        match failure {
+            Failure::TimedOut { milliseconds } => {
+                Self::Hung(format!("it did not answer within {milliseconds} ms and was killed"))
+            }
+            failure => Self::Broken(format!("it {failure}")),
+        }
     }
 }
 
@@ -92,15 +107,18 @@ const CHECKS: [(&str, Check); 25] = [
     ),
 ];
 
-/// Makes every check on a program, in one process where it does not fail.
+/// Makes every check on a program, in one process where it neither fails nor is slow. Each check has a process's whole time,
+/// or nearly; who hangs in three is not asked for the rest.
 pub fn examine(target: &Target, limits: Limits, done: &dyn Fn()) -> Vec<Point> {
-    let mut examiner = Examiner { launch: target.launch.clone(), limits, worker: None, description: None, next: 0 };
+    let launch = target.launch.clone();
+    let mut examiner =
+        Examiner { launch, limits, worker: None, since: Instant::now(), description: None, next: 0, hung: 0 };
     CHECKS
         .iter()
         .map(|(says, check)| {
-            let outcome = match check(&mut examiner) {
+            let outcome = match examiner.make(*check) {
                 Ok(()) => Outcome::Kept,
-                Err(Trouble::Broken(reason)) => Outcome::Broken(reason),
+                Err(Trouble::Broken(reason) | Trouble::Hung(reason)) => Outcome::Broken(reason),
                 Err(Trouble::Skipped(reason)) => Outcome::Skipped(reason),
             };
             // Whatever has happened to this process, the next check has one that works or says that there is none.
@@ -122,9 +140,13 @@ struct Examiner {
     launch: Launch,
     limits: Limits,
     worker: Option<Worker>,
+    /// When that process was started.
+    since: Instant,
     description: Option<Description>,
     /// Distinguishes the names of groups and devices of one process.
     next: u32,
+    /// In how many checks it has hung.
+    hung: usize,
 }
 
 /// Two members of a group.
@@ -135,8 +157,23 @@ struct Pair {
 }
 
 impl Examiner {
+    fn make(&mut self, check: Check) -> Result<(), Trouble> {
+        if self.hung >= PATIENCE {
+            return Err(Trouble::Skipped(format!("it hangs: in {} points already", self.hung)));
+        }
+        if self.since.elapsed() > Duration::from_secs_f64(self.limits.seconds) / SPENT {
+            self.worker = None;
+        }
+        let outcome = check(self);
+        if matches!(outcome, Err(Trouble::Hung(_))) {
+            self.hung += 1;
+        }
+        outcome
+    }
+
     fn worker(&mut self) -> Result<&mut Worker, Trouble> {
         if self.worker.is_none() {
+            self.since = Instant::now();
             self.worker = Some(Worker::start(&self.launch, self.limits)?);
         }
         self.worker.as_mut().ok_or_else(|| Trouble::Skipped("there is no process".to_owned()))
@@ -184,7 +221,7 @@ impl Examiner {
     fn output(&mut self, device: &DeviceId, call: Call) -> Result<Output, Trouble> {
         match self.must(device, call)? {
             Answer::Output(output) => Ok(output),
-            other => broken(format!("expected an output, not {other:?}")),
+            other => broken(format!("expected an output, not {}", shown(&other))),
         }
     }
 
@@ -218,7 +255,7 @@ impl Examiner {
     fn bundle(&mut self, of: &DeviceId, peer: &DeviceId) -> Result<Bundle, Trouble> {
         match self.must(of, Call::Publish { peer: peer.clone() })? {
             Answer::Bundle(bundle) => Ok(bundle),
-            other => broken(format!("expected a bundle, not {other:?}")),
+            other => broken(format!("expected a bundle, not {}", shown(&other))),
         }
     }
 
@@ -231,7 +268,7 @@ impl Examiner {
     fn send(&mut self, by: &DeviceId, group: &GroupId, text: &[u8]) -> Result<Vec<Packet>, Trouble> {
         let wanted = match self.must(by, Call::Wants { group: group.clone() })? {
             Answer::Devices(devices) => devices,
-            other => return broken(format!("expected devices, not {other:?}")),
+            other => return broken(format!("expected devices, not {}", shown(&other))),
         };
         for device in wanted {
             let bundle = self.bundle(&device, by)?;
@@ -261,7 +298,7 @@ impl Examiner {
     fn roster(&mut self, device: &DeviceId, group: &GroupId) -> Result<Vec<DeviceId>, Trouble> {
         match self.must(device, Call::Roster { group: group.clone() })? {
             Answer::Roster(roster) => Ok(roster.members),
-            other => broken(format!("expected a roster, not {other:?}")),
+            other => broken(format!("expected a roster, not {}", shown(&other))),
         }
     }
 
@@ -277,7 +314,13 @@ impl Examiner {
 
     fn name(&mut self) -> Result<(), Trouble> {
         let name = self.described()?.name;
-        if is_name(&name) { Ok(()) } else { broken(format!("`{name}` is not of a-z, 0-9, `-`, `_` and `.`")) }
+        if is_name(&name) {
+            Ok(())
+        } else {
+            broken(format!(
+                "it calls itself `{name}`: expected at most 64 of a-z, 0-9, `-`, `_` and `.`, and no `.` at the beginning"
+            ))
+        }
     }
 
     fn unknown_verb(&mut self) -> Result<(), Trouble> {
@@ -379,7 +422,7 @@ impl Examiner {
     fn keys(&mut self, device: &DeviceId) -> Result<Identity, Trouble> {
         match self.must(device, Call::Identity {})? {
             Answer::Identity(identity) => Ok(identity),
-            other => broken(format!("expected an identity, not {other:?}")),
+            other => broken(format!("expected an identity, not {}", shown(&other))),
         }
     }
 
@@ -427,8 +470,12 @@ impl Examiner {
     fn capabilities(&mut self) -> Result<(), Trouble> {
         // In a process of its own, as before every run.
         let mut worker = Worker::start(&self.launch, self.limits)?;
-        probe(&mut worker)?;
-        Ok(())
+        match probe(&mut worker) {
+            Ok(_) => Ok(()),
+            // It says by itself what was expected.
+            Err(Failure::Nonsense { reason }) => broken(reason),
+            Err(failure) => Err(failure.into()),
+        }
     }
 
     fn group_names(&mut self) -> Result<(), Trouble> {
@@ -465,7 +512,7 @@ impl Examiner {
             || kinds.iter().filter(|kind| **kind == PacketKind::Change).count() != 1
             || !kinds.contains(&PacketKind::Welcome)
         {
-            return broken(format!("expected one change and then a welcome, not {kinds:?}"));
+            return broken(format!("expected one change and then a welcome, not {}", shown(&kinds)));
         }
         for packet in &packets {
             if packet.from != one || packet.group != group || packet.seal.is_some() {
@@ -488,7 +535,7 @@ impl Examiner {
         for device in [&one, &two] {
             let roster = self.roster(device, &group)?;
             if roster != [one.clone(), two.clone()] {
-                return broken(format!("{device} then sees {roster:?}, expected both, sorted"));
+                return broken(format!("{device} then sees {}, expected both, sorted", shown(&roster)));
             }
         }
         Ok(())
@@ -514,7 +561,7 @@ impl Examiner {
                 plaintext: Bytes(text.into_bytes()),
             };
             if read != [expected.clone()] {
-                return broken(format!("{reader} read {read:?}, expected {expected:?}"));
+                return broken(format!("{reader} read {}, expected {}", shown(&read), shown(&expected)));
             }
         }
         Ok(())
@@ -573,7 +620,7 @@ impl Examiner {
         };
         match self.call(&pair.two, Call::Receive { packet })? {
             Err(_) => {}
-            Ok(answer) => return broken(format!("it took it: {answer:?}").chars().take(160).collect()),
+            Ok(answer) => return broken(format!("it took it: {}", shown(&answer))),
         }
         self.roster(&pair.two, &pair.group).map(drop)
     }
@@ -605,8 +652,8 @@ impl Examiner {
                 .any(|event| matches!(event, Event::Consulted { about, answer: true, .. } if about == fact));
             if !told {
                 return broken(format!(
-                    "the question about {:?} was answered, and no `consulted` tells of it",
-                    fact.kind()
+                    "the question `{}` was answered, and no `consulted` tells of it",
+                    fact.kind().label()
                 ));
             }
         }
@@ -634,7 +681,7 @@ impl Examiner {
         let roster = self.roster(&pair.two, &pair.group)?;
         let former = [pair.one.clone(), pair.two.clone()];
         if roster != former && roster != former[..1] {
-            return broken(format!("the removed device then sees {roster:?}"));
+            return broken(format!("the removed device then sees {}", shown(&roster)));
         }
         Ok(())
     }
@@ -659,8 +706,9 @@ fn broken<T>(reason: String) -> Result<T, Trouble> {
     Err(Trouble::Broken(reason))
 }
 
-fn shown(reply: &Reply) -> String {
-    serde_json::to_string(reply).unwrap_or_default().chars().take(160).collect()
+/// As it stands on the wire, or the beginning of it.
+fn shown(value: &impl Serialize) -> String {
+    serde_json::to_string(value).unwrap_or_default().chars().take(160).collect()
 }
 
 fn refusal(what: &str, reply: &Reply, expected: ErrorClass) -> Result<(), Trouble> {

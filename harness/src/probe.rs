@@ -40,9 +40,7 @@ pub fn probe(worker: &mut Worker) -> Result<Description, Failure> {
         };
         let declared = !description.unsupported.contains_key(&capability);
         if shown != declared {
-            let word = if declared { "declares" } else { "declares as unsupported" };
-            let deed = if shown { "has it" } else { "does not have it" };
-            return Err(nonsense(format!("it {word} `{}`, and {deed}", capability.label())));
+            return Err(nonsense(contradiction(capability, declared)));
         }
     }
     Ok(description)
@@ -63,20 +61,24 @@ fn life(worker: &mut Worker, one: &DeviceId, two: &DeviceId, three: &DeviceId) -
     match worker.call(one, Call::CreateGroup { group: group.clone() }, |_, _| Ok(true))?.result {
         Ok(_) => {}
         Err(error) if error.class == ErrorClass::Unsupported => return Ok(None),
-        Err(error) => return Err(nonsense(format!("it cannot create_group: {error}"))),
+        Err(error) => return Err(nonsense(format!("it cannot `create_group`: {error}"))),
     }
     let bundle = |worker: &mut Worker, device: &DeviceId| {
         let publish = Call::Publish { peer: one.clone() };
         match worker.call(device, publish, |_, _| Ok(true))?.result {
             Ok(Answer::Bundle(bundle)) => Ok(bundle),
-            other => Err(nonsense(format!("to `publish` it answered {other:?}"))),
+            Ok(other) => {
+                let answer = serde_json::to_string(&other).unwrap_or_default();
+                Err(nonsense(format!("to `publish` it answered {}", answer.chars().take(160).collect::<String>())))
+            }
+            Err(error) => Err(nonsense(format!("it cannot `publish`: {error}"))),
         }
     };
     let (second, third) = (bundle(worker, two)?, bundle(worker, three)?);
     let mut ask = |device: &DeviceId, call: Call| -> Result<Answer, Failure> {
         let verb = call.verb();
         let result = worker.call(device, call, |_, _| Ok(true))?.result;
-        result.map_err(|error| nonsense(format!("it cannot {verb} in an honest group of two: {error}")))
+        result.map_err(|error| nonsense(format!("it cannot `{verb}` in an honest group of two: {error}")))
     };
     let change = Change { add: vec![second], ..Change::default() };
     if let Answer::Output(Output { packets, .. }) = ask(one, Call::Change { group: group.clone(), change })? {
@@ -101,7 +103,32 @@ fn life(worker: &mut Worker, one: &DeviceId, two: &DeviceId, three: &DeviceId) -
 }
 
 fn nonsense(reason: String) -> Failure {
-    Failure::Nonsense { reason }
+    Failure::Nonsense { reason: format!("probe: {reason}") }
+}
+
+/// What to tell one whose declaration and deeds differ.
+fn contradiction(capability: Capability, declared: bool) -> String {
+    let name = capability.label();
+    let (shows, lacks) = match capability {
+        Capability::Groups => ("it can `create_group`", "answers `create_group` with `unsupported`"),
+        Capability::ThirdMember => ("it can add a third member", "refuses to add a third member"),
+        Capability::Epochs => (
+            "its `fingerprint` is an `epoch_authenticator`",
+            "shows none: its `fingerprint` is no `epoch_authenticator`",
+        ),
+        Capability::KeyDistribution => (
+            "its first `send` gives a `key_distribution` packet",
+            "shows none: its first `send` gives no `key_distribution` packet",
+        ),
+        _ => ("the call for it is not answered with `unsupported`", "answers the call for it with `unsupported`"),
+    };
+    if declared {
+        format!(
+            "it claims `{name}` (not in `unsupported`) and {lacks}: add `{name}` with a reason to `unsupported`, or mend it"
+        )
+    } else {
+        format!("it has `{name}` in `unsupported`, and {shows}: take it out there, or answer `unsupported` to it")
+    }
 }
 
 /// The call that probes a capability; `None` where no single operation stands for it.

@@ -109,7 +109,7 @@ pub struct LayerResult {
     /// The decision points that explain a bad outcome.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub decision_points: Vec<Consultation>,
-    /// Whether what decided is the suite's own group management, because the library has no group object.
+    /// Whether what decided is the adapter's own group management, because the library has no group object.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub no_group_object: bool,
     /// Whether the verdict is as expected: see `divergences.json`.

@@ -50,7 +50,7 @@ pub struct Row {
     pub stop: Option<Stop>,
     /// What follows.
     pub verdict: Verdict,
-    /// Whether what decided was asked by the suite's own group management.
+    /// Whether what decided was asked by the adapter's own group management, not by the library.
     pub no_group_object: bool,
     /// What crossed the server.
     pub traffic: Traffic,

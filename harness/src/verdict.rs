@@ -86,7 +86,7 @@ pub fn verdict(layer: Layer, checks: &[Checked], stop: Option<&Stop>) -> Verdict
     if checks.iter().any(|check| check.polarity == Polarity::Graded) { Verdict::Graded } else { Verdict::Pass }
 }
 
-/// Whether what decided was asked by the suite's own group management, because the library has no group object.
+/// Whether what decided was asked by the adapter's own group management, because the library has no group object.
 pub fn without_group_object(checks: &[Checked]) -> bool {
     checks.iter().flat_map(|check| &check.consulted).any(|consultation| consultation.asker == Asker::GroupManagement)
 }

@@ -225,7 +225,7 @@ impl Fact {
 pub enum Asker {
     /// The library, at a place that its documentation hands to the application.
     Library,
-    /// The suite's own group management, because the library has no group object.
+    /// The adapter's own group management, because the library has no group object.
     GroupManagement,
 }
 

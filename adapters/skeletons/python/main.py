@@ -10,7 +10,7 @@ import os
 from e2esm import Refusal, serve
 
 DESCRIPTION = {
-    "name": "my-adapter",  # unique: of a-z, 0-9, - and _
+    "name": "my-adapter",  # unique: at most 64 of a-z, 0-9, -, _ and ., not beginning with .
     "implementation": "my library",
     "version": "0.0.0",  # of the library, exactly
     "protocol": "none yet",
@@ -20,6 +20,10 @@ DESCRIPTION = {
     "group_object": False,  # whether the library itself has groups
     "unsupported": {
         "groups": "not written yet: create_group, change, wants, send and receive come first",
+        # No method stands for these: once there are groups, take out what your protocol has, and give the reason for the rest.
+        "third_member": "not written yet: a group has two members at most",
+        "epochs": "not written yet: members do not agree on a numbered group state",
+        "key_distribution": "not written yet: no sender keys travel in packets of their own",
     },
 }
 

@@ -294,7 +294,7 @@ fn conclusion(layer: Layer, observations: &Observations) -> Story {
     if without_group_object(&observations.checks) {
         story.push((
             Mood::Faint,
-            "(no group object: the question was put by the suite's own group management, not by the library)"
+            "(no group object: the question was put by the adapter's own group management, not by the library)"
                 .to_owned(),
         ));
     }
