@@ -85,6 +85,7 @@ fn targets(arguments: &InteropArguments) -> Result<Vec<Target>> {
         if let Some(Some(other)) = stands_in.get(target.name.as_str()) {
             *target = Target::built_in(program.clone(), other);
         } else if let Some(peer) = peers.iter().find(|peer| peer.stands_in_for.as_deref() == Some(&target.name)) {
+            peer.usable()?;
             *target = peer.target(&program);
         }
     }

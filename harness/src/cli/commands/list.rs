@@ -32,9 +32,11 @@ pub(crate) fn list(what: Listed, peers: &PeerSource, source: &VectorSource) -> R
                     console::say(format_args!("    unsupported {}: {because}", capability.label()));
                 }
             }
-            for peer in super::peers(peers)? {
+            let peers = super::peers(peers)?;
+            let width = peers.iter().map(|peer| peer.name.len()).max().unwrap_or_default();
+            for peer in peers {
                 let state = e2esm::peers::install::state(&peer)?;
-                console::say(format_args!("{:<20} {} ({})", peer.name, peer.about, state.label()));
+                console::say(format_args!("{:<width$} {} ({})", peer.name, peer.about, state.label()));
             }
         }
         Listed::Rogues => {

@@ -231,7 +231,10 @@ pub(crate) fn peers(source: &PeerSource) -> Result<Vec<Peer>> {
     }
     let here = PathBuf::from(e2esm::peers::FILE);
     let user = source.adapters.clone().or_else(|| here.is_file().then_some(here));
-    if let Some(path) = user {
+    // Whoever stands beside the suite's own file has named it already.
+    let is_own =
+        |path: &PathBuf| matches!((path.canonicalize(), own.canonicalize()), (Ok(one), Ok(other)) if one == other);
+    if let Some(path) = user.filter(|path| !is_own(path)) {
         let own = all.len();
         for peer in e2esm::peers::read(&path, &root)? {
             let taken = all[..own].iter().any(|known: &Peer| known.name == peer.name || known.into == peer.into);
