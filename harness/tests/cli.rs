@@ -160,6 +160,17 @@ fn entries_about_nobody_are_told_of_and_change_nothing() {
     }
 }
 
+#[test]
+fn what_all_rows_have_to_say_is_said_once() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let path = directory.path().to_string_lossy().into_owned();
+    let output = e2esm(&["run", "--adapter", "sh -c 'exit 3'", "--vector", "removal/*", "--out", &path]);
+    assert_eq!(output.status.code(), Some(1));
+    let lines: Vec<_> = stderr(&output).lines().map(str::to_owned).collect();
+    assert_eq!(lines.len(), 1, "{lines:?}");
+    assert!(lines[0].starts_with("unexpected: sh removal/") && lines[0].contains(" and 19 rows more: "), "{lines:?}");
+}
+
 /// Everything that may differ between two runs: times.
 fn without_times(value: &mut Value) {
     match value {

@@ -1,10 +1,10 @@
 //! `e2esm run`
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, bail};
-use e2esm::divergence::{Divergence, Divergences};
+use e2esm::divergence::{Divergence, Divergences, Unexpected};
 use e2esm::report::{junit, table};
 use e2esm::results::{Frame, Results};
 use e2esm::suite::{self, Target};
@@ -70,8 +70,8 @@ pub(crate) fn run(arguments: &RunArguments) -> Result<u8> {
         }
         Format::Junit => console::say(junit::report(&columns, &divergences)?),
     }
-    for row in &unexpected {
-        eprintln!("unexpected: {} {} [{}]: {}", row.adapter, row.vector, row.layer.label(), row.sentence);
+    for line in told(&unexpected) {
+        eprintln!("unexpected: {line}");
     }
     Ok(if unexpected.is_empty() { AS_EXPECTED } else { UNEXPECTED })
 }
@@ -89,6 +89,30 @@ fn unknown<'a>(entries: &'a [Divergence], targets: &[Target], source: &PeerSourc
         }
     }
     names
+}
+
+/// A line for each row that is not as expected; one line for all rows of an adapter that have the same to say, such as that it
+/// does not start.
+fn told(unexpected: &[Unexpected]) -> Vec<String> {
+    const MANY: usize = 3;
+    let mut alike: BTreeMap<(&str, &str), usize> = BTreeMap::new();
+    for row in unexpected {
+        *alike.entry((&row.adapter, &row.sentence)).or_default() += 1;
+    }
+    let mut lines = Vec::new();
+    for Unexpected { adapter, vector, layer, sentence } in unexpected {
+        let place = format!("{adapter} {vector} [{}]", layer.label());
+        match alike.get_mut(&(adapter.as_str(), sentence.as_str())) {
+            // It has been told already.
+            Some(0) => {}
+            Some(rows) if *rows >= MANY => {
+                lines.push(format!("{place} and {} more: {sentence}", count(*rows - 1, "row")));
+                *rows = 0;
+            }
+            _ => lines.push(format!("{place}: {sentence}")),
+        }
+    }
+    lines
 }
 
 fn count(number: usize, of: &str) -> String {
