@@ -58,10 +58,10 @@ pub(crate) fn interop(arguments: &InteropArguments) -> Result<u8> {
         RogueFormat::Table => {
             console::say(matrices(&ready, &document.pairs));
             console::say(format_args!(
-                "{} vectors x {} ordered pairs x {} layers in {:.1} s; JSON in {}",
-                vectors.len(),
-                document.pairs.len(),
-                settings.layers.len(),
+                "{} x {} x {} in {:.1} s; JSON in {}",
+                super::count(vectors.len(), "vector"),
+                super::count(document.pairs.len(), "ordered pair"),
+                super::count(settings.layers.len(), "layer"),
                 start.elapsed().as_secs_f64(),
                 path.display()
             ));

@@ -308,3 +308,8 @@ fn named_after(program: &Path, arguments: &[String]) -> String {
         stem.chars().filter(|letter| e2esm::peers::is_name(&letter.to_string())).take(LONGEST_NAME).collect();
     if name.is_empty() { "adapter".to_owned() } else { name }
 }
+
+/// A number of things, in words.
+pub(crate) fn count(number: usize, of: &str) -> String {
+    format!("{number} {of}{}", if number == 1 { "" } else { "s" })
+}

@@ -58,9 +58,9 @@ pub(crate) fn run(arguments: &RunArguments) -> Result<u8> {
             console::say(table::verdicts(&columns, &settings.layers, &divergences, console::colour()));
             console::say(format_args!(
                 "\n{} x {} x {} in {seconds:.1} s; JSON in {}",
-                count(chosen.len(), "vector"),
-                count(targets.len(), "implementation"),
-                count(settings.layers.len(), "layer"),
+                super::count(chosen.len(), "vector"),
+                super::count(targets.len(), "implementation"),
+                super::count(settings.layers.len(), "layer"),
                 arguments.out.display()
             ));
         }
@@ -106,15 +106,11 @@ fn told(unexpected: &[Unexpected]) -> Vec<String> {
             // It has been told already.
             Some(0) => {}
             Some(rows) if *rows >= MANY => {
-                lines.push(format!("{place} and {} more: {sentence}", count(*rows - 1, "row")));
+                lines.push(format!("{place} and {} more: {sentence}", super::count(*rows - 1, "row")));
                 *rows = 0;
             }
             _ => lines.push(format!("{place}: {sentence}")),
         }
     }
     lines
-}
-
-fn count(number: usize, of: &str) -> String {
-    format!("{number} {of}{}", if number == 1 { "" } else { "s" })
 }
