@@ -16,7 +16,7 @@ use serde_json::json;
 use crate::peers::is_name;
 use crate::probe::probe;
 use crate::suite::Target;
-use crate::worker::{Failure, Launch, Limits, Worker};
+use crate::worker::{Failure, Launch, Limits, Worker, shown};
 
 /// In how many checks a program may hang before it is asked nothing more.
 const PATIENCE: usize = 3;
@@ -704,11 +704,6 @@ impl Examiner {
 
 fn broken<T>(reason: String) -> Result<T, Trouble> {
     Err(Trouble::Broken(reason))
-}
-
-/// As it stands on the wire, or the beginning of it.
-fn shown(value: &impl Serialize) -> String {
-    serde_json::to_string(value).unwrap_or_default().chars().take(160).collect()
 }
 
 fn refusal(what: &str, reply: &Reply, expected: ErrorClass) -> Result<(), Trouble> {

@@ -8,7 +8,7 @@ use e2esm_adapter::{
     FingerprintKind, Forgery, GroupId, KnownGroup, Output, Packet, PacketKind,
 };
 
-use crate::worker::{Failure, Worker};
+use crate::worker::{Failure, Worker, shown};
 
 /// Asks who the child is, and probes every capability, claimed or not.
 ///
@@ -67,10 +67,7 @@ fn life(worker: &mut Worker, one: &DeviceId, two: &DeviceId, three: &DeviceId) -
         let publish = Call::Publish { peer: one.clone() };
         match worker.call(device, publish, |_, _| Ok(true))?.result {
             Ok(Answer::Bundle(bundle)) => Ok(bundle),
-            Ok(other) => {
-                let answer = serde_json::to_string(&other).unwrap_or_default();
-                Err(nonsense(format!("to `publish` it answered {}", answer.chars().take(160).collect::<String>())))
-            }
+            Ok(other) => Err(nonsense(format!("to `publish` it answered {}", shown(&other)))),
             Err(error) => Err(nonsense(format!("it cannot `publish`: {error}"))),
         }
     };

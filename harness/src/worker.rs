@@ -505,8 +505,12 @@ impl Drop for Worker {
 }
 
 fn unexpected(to: &str, reply: &Reply) -> Failure {
-    let shown = serde_json::to_string(reply).unwrap_or_default();
-    Failure::Nonsense { reason: format!("to {to} it answered {}", shown.chars().take(160).collect::<String>()) }
+    Failure::Nonsense { reason: format!("to {to} it answered {}", shown(reply)) }
+}
+
+/// As it stands on the wire, or the beginning of it.
+pub(crate) fn shown(value: &impl serde::Serialize) -> String {
+    serde_json::to_string(value).unwrap_or_default().chars().take(160).collect()
 }
 
 fn read_lines(mut stdout: impl BufRead, sender: &SyncSender<Result<Vec<u8>, String>>) {

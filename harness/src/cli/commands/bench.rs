@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, bail};
@@ -17,8 +16,6 @@ use e2esm_rogues::burden::Burden;
 use super::{cache, program};
 use crate::cli::args::{BenchArguments, BenchFormat};
 use crate::cli::{AS_EXPECTED, INTERRUPTED, UNEXPECTED, console};
-
-static INTERRUPT: AtomicBool = AtomicBool::new(false);
 
 pub(crate) fn bench(arguments: &BenchArguments) -> Result<u8> {
     let descriptions: Vec<Description> = e2esm::registry::built_in().iter().map(|adapter| adapter.describe()).collect();
@@ -68,7 +65,7 @@ pub(crate) fn bench(arguments: &BenchArguments) -> Result<u8> {
         eprintln!("e2esm: there is no valgrind here: instructions are left out (Debian: apt install valgrind)");
     }
 
-    ctrlc::set_handler(|| INTERRUPT.store(true, Ordering::SeqCst)).context("listening for an interrupt")?;
+    let interrupted = super::interrupts()?;
     let cache = cache::open(&arguments.cache);
     let total: u64 = plan.iter().map(|(cell, _)| weight(cell)).sum();
     let bar = console::work(total);
@@ -81,7 +78,7 @@ pub(crate) fn bench(arguments: &BenchArguments) -> Result<u8> {
             bound: cache.bound(),
             burden: arguments.burden.as_deref().map(burden).transpose()?,
             out: out.clone(),
-            interrupted: &|| INTERRUPT.load(Ordering::SeqCst),
+            interrupted: &interrupted,
             progress: &|progress| match progress {
                 Progress::Begun(cell) => bar.set_message(cell.id()),
                 Progress::Done(cell) => bar.inc(weight(cell)),

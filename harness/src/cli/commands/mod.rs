@@ -22,6 +22,7 @@ pub(crate) mod verify_recorded;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context, Result, bail};
 use e2esm::peers::{LONGEST_NAME, Peer, install};
@@ -307,6 +308,13 @@ fn named_after(program: &Path, arguments: &[String]) -> String {
     let name: String =
         stem.chars().filter(|letter| e2esm::peers::is_name(&letter.to_string())).take(LONGEST_NAME).collect();
     if name.is_empty() { "adapter".to_owned() } else { name }
+}
+
+/// From now on an interrupt does not end this program: the answer says whether there has been one.
+pub(crate) fn interrupts() -> Result<impl Fn() -> bool> {
+    static INTERRUPT: AtomicBool = AtomicBool::new(false);
+    ctrlc::set_handler(|| INTERRUPT.store(true, Ordering::SeqCst)).context("listening for an interrupt")?;
+    Ok(|| INTERRUPT.load(Ordering::SeqCst))
 }
 
 /// A number of things, in words.

@@ -1,7 +1,5 @@
 //! `e2esm peers`
 
-use std::sync::atomic::{AtomicBool, Ordering};
-
 use anyhow::{Context, Result, bail};
 use comfy_table::presets::UTF8_FULL_CONDENSED;
 use comfy_table::{Cell, Color, ContentArrangement, Table};
@@ -9,30 +7,28 @@ use e2esm::peers::Peer;
 use e2esm::peers::install::{self, State};
 use serde_json::json;
 
-use crate::cli::args::{PeerAction, PeerSource, RogueFormat};
+use crate::cli::args::{PeerAction, RogueFormat};
 use crate::cli::{AS_EXPECTED, INTERRUPTED, UNEXPECTED, console};
-
-/// Set by a signal: the running step is ended, and nothing more is installed.
-static INTERRUPT: AtomicBool = AtomicBool::new(false);
 
 pub(crate) fn peers(action: &PeerAction) -> Result<u8> {
     match action {
-        PeerAction::Install { name, source, force } => install(&chosen(name, source)?, *force),
+        PeerAction::Install { name, source, force } => install(&chosen(name, &super::peers(source)?)?, *force),
         PeerAction::List { source, format } => list(&super::peers(source)?, *format),
         PeerAction::Remove { name, all, source } => {
             if name.is_empty() && !all {
                 bail!("say which peers to remove (see `e2esm peers list`), or --all for every one");
             }
-            let chosen = chosen(name, source)?;
-            unshared(name, source)?;
+            let all = super::peers(source)?;
+            let chosen = chosen(name, &all)?;
+            unshared(name, &all)?;
             remove(&chosen)
         }
     }
 }
 
 /// Nobody removes one adapter by the name of another that uses the same installation.
-fn unshared(names: &[String], source: &PeerSource) -> Result<()> {
-    for peer in super::peers(source)?.iter().filter(|peer| names.contains(&peer.name)) {
+fn unshared(names: &[String], all: &[Peer]) -> Result<()> {
+    for peer in all.iter().filter(|peer| names.contains(&peer.name)) {
         if peer.installed_as != peer.name && !names.contains(&peer.installed_as) {
             bail!(
                 "`{}` uses the installation of `{owner}`: to remove both, say `{owner}`",
@@ -45,8 +41,7 @@ fn unshared(names: &[String], source: &PeerSource) -> Result<()> {
 }
 
 /// The installations of these names, each once; all if none is named.
-fn chosen(names: &[String], source: &PeerSource) -> Result<Vec<Peer>> {
-    let all = super::peers(source)?;
+fn chosen(names: &[String], all: &[Peer]) -> Result<Vec<Peer>> {
     for name in names {
         if !all.iter().any(|peer| peer.name == *name) {
             let known: Vec<_> = all.iter().map(|peer| peer.name.as_str()).collect();
@@ -65,8 +60,8 @@ fn chosen(names: &[String], source: &PeerSource) -> Result<Vec<Peer>> {
 }
 
 fn install(peers: &[Peer], force: bool) -> Result<u8> {
-    let interrupted = || INTERRUPT.load(Ordering::SeqCst);
-    ctrlc::set_handler(|| INTERRUPT.store(true, Ordering::SeqCst)).context("listening for an interrupt")?;
+    // The running step is ended then, and nothing more is installed.
+    let interrupted = super::interrupts()?;
     let mut failed = 0;
     for peer in peers {
         if interrupted() {
